@@ -1,0 +1,67 @@
+# Every target does its own set-up: the environment is made on first use, and again when setup.py or the list of source
+# files changes. Recipes call `python -m tool`, so the checkout may lie in a path with spaces.
+#
+#   make test PYTHON=python3.12 VENV=.venv-3.12      another interpreter, in an environment of its own
+#   make test ARGS="-k coral -x"                     arguments for pytest (likewise for demo and notebooks)
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+
+# An editable install in strict mode links file by file: it is repeated when the list of files has another checksum.
+FILES := $(VENV)/.files-$(shell find shallowda kernels -name '*.py' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
+INSTALLED := $(VENV)/.installed-
+
+.PHONY: help demo test lint types notebooks clean
+.NOTPARALLEL:
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(INSTALLED)demo ## Run the demonstration
+	$(PY) -m shallowda.demo $(ARGS)
+
+test: $(INSTALLED)test ## Run the tests
+	$(PY) -m pytest $(ARGS)
+
+lint: $(INSTALLED)dev ## Check style and formatting
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(INSTALLED)dev ## Check types
+	$(PY) -m mypy
+
+notebooks: $(INSTALLED)test ## Execute the notebooks
+	$(PY) -m pytest --nbmake notebooks $(ARGS)
+
+clean: ## Remove the environment and everything that was built
+	rm -rf "$(VENV)" build dist shallowda.egg-info demo-output htmlcov .coverage .coverage.*
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find shallowda kernels tests -name __pycache__ -prune -exec rm -rf {} +
+
+# Without build isolation a later re-install needs no network; PYTHONWARNINGS hides setuptools' note on strict mode.
+$(INSTALLED)%: setup.py shallowda/_version.py $(FILES) $(PY)
+	@echo "Installing shallowda[$*] into $(VENV) ..."
+	@PYTHONWARNINGS=ignore $(PIP) install --no-build-isolation --config-settings editable_mode=strict --editable ".[$*]"
+	@touch $(VENV)/.complete $@
+
+$(FILES): $(PY)
+	@rm -f $(VENV)/.files-*
+	@touch $@
+
+$(PY):
+	@command -v "$(PYTHON)" > /dev/null || { \
+	    echo "shallowda needs Python 3.11 or newer and found no '$(PYTHON)'. Name one: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "shallowda needs Python 3.11 or newer, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@echo "Making the environment $(VENV) (once; packages are downloaded) ..."
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@$(PIP) install --upgrade pip "setuptools>=77"
+
+# No .complete: the first installation was interrupted, so the environment is made anew.
+ifeq ($(wildcard $(VENV)/.complete),)
+.PHONY: $(PY)
+endif

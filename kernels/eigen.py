@@ -1,0 +1,175 @@
+"""Leading eigenvectors: symmetric matrices, and the pencil that TCA, JDA, BDA and TJM share.
+
+The pencil is ``B w = rho a w`` with ``B`` positive semi-definite and ``a = V V^T + diag(g)``, V of few columns and g >
+0. Because a is low rank plus diagonal, its inverse root is known in closed form and the leading solutions are those of
+one standard symmetric problem. No factorisation of a is ever made.
+
+Everything returned here is in descending order, without what is zero to working precision (such vectors are noise), and
+with fixed signs (the entry of largest modulus in each vector is positive).
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import scipy.linalg
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+__all__ = ["fix_signs", "psd_eigh", "top_eigh", "top_pencil", "top_pencil_factored"]
+
+_LANCZOS_ORDER = 700  # up to this order LAPACK's subset solver is faster than Lanczos for every k (2 cores, OpenBLAS)
+
+logger = logging.getLogger("shallowda")
+
+
+def fix_signs(vectors: np.ndarray) -> np.ndarray:
+    """Columns with their entry of largest modulus made positive.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (m, k)
+
+    Returns
+    -------
+    vectors : ndarray of shape (m, k)
+    """
+    if vectors.size == 0:
+        return vectors
+    largest = np.argmax(np.abs(vectors), axis=0)
+    return vectors * np.where(vectors[largest, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)
+
+
+def psd_eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All eigenpairs of a positive semi-definite matrix that are not zero to working precision.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (m, m), symmetric
+
+    Returns
+    -------
+    values : ndarray of shape (r,), descending
+        r is the numerical rank; the threshold is ``m eps max(values)``.
+    vectors : ndarray of shape (m, r), orthonormal
+    """
+    values, vectors = scipy.linalg.eigh(matrix)
+    return _significant(values[::-1], vectors[:, ::-1])
+
+
+def top_eigh(operator: np.ndarray | LinearOperator, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest eigenpairs of a positive semi-definite operator, fewer where its rank is smaller.
+
+    Small matrices go to LAPACK's subset solver, large ones to Lanczos at full precision from a fixed start vector. A
+    spectrum on which Lanczos does not converge is left to LAPACK: the same answer, later.
+
+    Parameters
+    ----------
+    operator : ndarray or LinearOperator of shape (m, m), symmetric
+    k : int
+
+    Returns
+    -------
+    values : ndarray of shape (r,), descending
+    vectors : ndarray of shape (m, r), orthonormal, r <= k
+    """
+    m = operator.shape[0]
+    if m > _LANCZOS_ORDER and k < m // 5:
+        start = np.random.RandomState(0).standard_normal(m)
+        try:
+            values, vectors = eigsh(operator, k=k, which="LA", v0=start)
+        except ArpackNoConvergence as error:
+            logger.info("Lanczos did not converge (order %d, k=%d: %s); solving densely.", m, k, error)
+        else:
+            order = np.argsort(values)[::-1]
+            return _significant(values[order], vectors[:, order])
+    matrix = operator if isinstance(operator, np.ndarray) else operator @ np.eye(m)
+    values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[max(m - k, 0), m - 1])
+    return _significant(values[::-1], vectors[:, ::-1])
+
+
+def top_pencil(B: np.ndarray, V: np.ndarray, ridge: float | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Leading solutions of ``B A = (V V^T + diag(ridge)) A diag(rho)``, scaled so that ``A^T B A = I``.
+
+    Parameters
+    ----------
+    B : ndarray of shape (m, m), positive semi-definite
+    V : ndarray of shape (m, r)
+        Thin: r is the number of MMD terms. r = 0 is allowed.
+    ridge : float > 0, or ndarray of shape (m,) with positive entries
+    k : int
+
+    Returns
+    -------
+    A : ndarray of shape (m, k')
+        k' <= k solutions; fewer than k where B has a smaller rank.
+    rho : ndarray of shape (k',), descending, positive
+
+    Notes
+    -----
+    With ``F = a^{-1/2}`` in the sense ``F^T a F = I`` the problem is the standard one for ``C = F^T B F``; when
+    ``C q = rho q`` then ``A = F q rho^{-1/2}``. Cost: m^2 r for C, then a top-k symmetric eigenproblem of order m.
+    """
+    root = _InverseRoot(V, ridge, len(B))
+    m = len(B)
+    if m > _LANCZOS_ORDER:
+        C = LinearOperator((m, m), matvec=lambda x: root.adjoint(B @ root.apply(x)), dtype=np.float64)
+    else:
+        C = root.adjoint(root.adjoint(B).T)
+    rho, vectors = top_eigh(C, k)
+    return fix_signs(root.apply(vectors) / np.sqrt(rho)), rho
+
+
+def top_pencil_factored(
+    L: np.ndarray, V: np.ndarray, ridge: float | np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`top_pencil` for ``B = L L^T`` with L (m, p), p < m: solved in order p, and nothing m x m is built.
+
+    The non-zero spectrum of ``(F^T L)(F^T L)^T`` is that of ``(F^T L)^T (F^T L)``.
+
+    Parameters
+    ----------
+    L : ndarray of shape (m, p)
+    V : ndarray of shape (m, r)
+    ridge : float > 0, or ndarray of shape (m,)
+    k : int
+
+    Returns
+    -------
+    A : ndarray of shape (m, k')
+    rho : ndarray of shape (k',), descending
+    """
+    root = _InverseRoot(V, ridge, len(L))
+    half = root.adjoint(L)
+    rho, vectors = top_eigh(half.T @ half, k)
+    return fix_signs(root.apply(half @ vectors) / rho), rho
+
+
+class _InverseRoot:
+    """F with ``F^T (V V^T + diag(g)) F = I``, as ``F = D^{-1} (I - W W^T)``, ``D^2 = diag(g)``.
+
+    From the thin SVD ``D^{-1} V = P diag(s) R^T`` follows ``W = P diag(1 - (1 + s^2)^{-1/2})^{1/2}``.
+    """
+
+    def __init__(self, V: np.ndarray, ridge: float | np.ndarray, m: int) -> None:
+        self.inverse_D = 1.0 / np.sqrt(np.broadcast_to(np.asarray(ridge, dtype=np.float64), (m,)))
+        P, s, _ = scipy.linalg.svd(self.inverse_D[:, None] * V, full_matrices=False)
+        # 1 - 1/q with q = sqrt(1 + s^2), written without the cancellation at small s
+        q = np.hypot(1.0, s)
+        self.W = P * np.sqrt(s**2 / (q * (q + 1.0)))
+
+    def apply(self, block: np.ndarray) -> np.ndarray:
+        """F @ block."""
+        projected = block - self.W @ (self.W.T @ block)
+        return (self.inverse_D * projected.T).T
+
+    def adjoint(self, block: np.ndarray) -> np.ndarray:
+        """F^T @ block."""
+        scaled = (self.inverse_D * block.T).T
+        return scaled - self.W @ (self.W.T @ scaled)
+
+
+def _significant(values: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    threshold = len(vectors) * np.finfo(np.float64).eps * max(values[0], 0.0)
+    kept = values > threshold
+    return values[kept], fix_signs(vectors[:, kept])

@@ -1,0 +1,136 @@
+"""First and second moments of a block of rows: means, centred Gram matrices, powers of a ridged covariance.
+
+Rows are samples. Products run in the rows' own precision, one row block at a time; sums are kept in float64, so a
+float32 input costs neither a float64 copy nor the digits of a long float32 sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse as sp
+
+from shallowda.kernels.eigen import psd_eigh
+
+__all__ = ["CovarianceRoot", "centred_gram", "column_mean", "factor_times_rows"]
+
+_BLOCK = 4096  # rows per block: large enough for BLAS, small enough that a block's copy does not matter
+
+
+def _blocks(n_rows: int) -> Iterator[slice]:
+    return (slice(start, start + _BLOCK) for start in range(0, n_rows, _BLOCK))
+
+
+def column_mean(rows: np.ndarray) -> np.ndarray:
+    """Mean of the rows, accumulated in float64.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+
+    Returns
+    -------
+    mean : ndarray of shape (d,), float64
+    """
+    return rows.mean(axis=0, dtype=np.float64)
+
+
+def centred_gram(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Scatter matrix ``sum_i (x_i - mean)(x_i - mean)^T``, that is ``X^T H X`` when `mean` is the mean of the rows.
+
+    Cost: one symmetric product of n d^2 flops; memory d^2 beyond the input.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+    mean : ndarray of shape (d,)
+
+    Returns
+    -------
+    scatter : ndarray of shape (d, d), float64, symmetric
+    """
+    shift = mean.astype(rows.dtype)
+    scatter = np.zeros((rows.shape[1], rows.shape[1]))
+    for block in _blocks(len(rows)):
+        centred = rows[block] - shift
+        scatter += centred.T @ centred
+    return scatter
+
+
+def factor_times_rows(factor: sp.csr_array, rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """``X^T E`` for a sparse E (n, r), without the loss of digits that a large common mean of the rows would cause.
+
+    Parameters
+    ----------
+    factor : sparse array of shape (n, r)
+    rows : ndarray of shape (n, d)
+    mean : ndarray of shape (d,)
+        Mean of the rows. It is taken out of the sums and put back through the column sums of E, which are zero for
+        every MMD vector but W-BDA's.
+
+    Returns
+    -------
+    product : ndarray of shape (d, r), float64
+    """
+    product = np.zeros((factor.shape[1], rows.shape[1]))
+    for block in _blocks(len(rows)):
+        product += factor[block].T @ (rows[block] - mean)
+    column_sums = np.asarray(factor.sum(axis=0)).ravel()
+    vanishing = np.abs(column_sums) <= 1e-12 * np.asarray(abs(factor).sum(axis=0)).ravel()
+    column_sums[vanishing] = 0.0
+    return (product + np.outer(column_sums, mean)).T
+
+
+class CovarianceRoot:
+    """Powers of ``cov(rows) + ridge I`` applied to row blocks, from the spectrum of the covariance.
+
+    The covariance (divisor n - 1) is held as ``V diag(s) V^T`` with at most ``min(d, n - 1)`` columns, so nothing of
+    size d x d is kept when d > n. With ``ridge = 0`` powers are those of the Moore-Penrose inverse: the null space maps
+    to 0.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d), n >= 2
+    ridge : float >= 0
+
+    Attributes
+    ----------
+    mean : ndarray of shape (d,)
+    variances : ndarray of shape (r,)
+        Non-zero eigenvalues s of the covariance, descending.
+    vectors : ndarray of shape (d, r)
+        Their orthonormal eigenvectors V.
+    """
+
+    def __init__(self, rows: np.ndarray, ridge: float) -> None:
+        n, d = rows.shape
+        self.mean = column_mean(rows)
+        self.ridge = float(ridge)
+        if d <= n:
+            variances, vectors = psd_eigh(centred_gram(rows, self.mean) / (n - 1))
+        else:  # (Xc Xc^T) u = t u  gives  V = Xc^T u / sqrt(t)
+            centred = rows.astype(np.float64) - self.mean
+            values, left = psd_eigh(centred @ centred.T)
+            vectors = (centred.T @ left) / np.sqrt(values)
+            variances = values / (n - 1)
+        self.variances, self.vectors = variances, vectors
+
+    def power(self, rows: np.ndarray, exponent: float) -> np.ndarray:
+        """Rows multiplied by ``(cov + ridge I)^exponent``.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (m, d)
+        exponent : float
+
+        Returns
+        -------
+        product : ndarray of shape (m, d), float64
+        """
+        coordinates = rows @ self.vectors
+        inside = (coordinates * (self.variances + self.ridge) ** exponent) @ self.vectors.T
+        full_rank = self.vectors.shape[1] == self.vectors.shape[0]
+        if full_rank or self.ridge == 0.0:
+            return inside
+        return inside + self.ridge**exponent * (rows - coordinates @ self.vectors.T)

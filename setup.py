@@ -1,0 +1,66 @@
+"""Metadata and packages of shallowda; tool settings are in pyproject.toml."""
+
+from pathlib import Path
+from runpy import run_path
+
+from setuptools import setup
+
+HERE = Path(__file__).resolve().parent
+
+DEMO = ["matplotlib>=3.8", "pillow>=10.3", "rich>=13"]
+NOTEBOOKS = [*DEMO, "ipykernel>=6.29", "nbclient>=0.10", "pandas>=2.2"]
+TEST = [
+    *NOTEBOOKS,
+    "hypothesis>=6.100",
+    "nbmake>=1.5.4",
+    "polars>=1.0",
+    "pytest>=8",
+    "pytest-xdist>=3.5",
+    "setuptools>=77",  # the packaging tests build a wheel without network
+]
+# One ruff for everybody: a new minor release may format differently. The same release is in .pre-commit-config.yaml.
+DEV = [*TEST, "build>=1.2", "mypy>=2.0", "pre-commit>=4", "pytest-cov>=5", "ruff>=0.17.5,<0.18"]
+
+setup(
+    name="shallowda",
+    version=run_path(str(HERE / "shallowda" / "_version.py"))["__version__"],
+    description="Classical (shallow) domain adaptation with the scikit-learn API: TCA, JDA, BDA, SA, CORAL, GFK, ARTL, TJM",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The shallowda developers",
+    license_expression="BSD-3-Clause",
+    license_files=["LICENSE"],
+    keywords=["domain adaptation", "transfer learning", "covariate shift", "kernel methods", "scikit-learn"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.11",
+    # The top-level folder kernels/ is installed as shallowda.kernels. It has no __init__.py: with one, running Python in
+    # a checkout would hide any other installed package named `kernels`. Every package is listed, none is searched for.
+    packages=["shallowda", "shallowda.datasets", "shallowda.kernels"],
+    package_dir={"shallowda": "shallowda", "shallowda.kernels": "kernels"},
+    package_data={"shallowda": ["py.typed"]},
+    install_requires=[
+        "joblib>=1.4,<2",
+        "numba>=0.61",  # the lower bound stays at or below 0.64, or cuML cannot be installed beside shallowda
+        "numpy>=2.0,<3",
+        "scikit-learn>=1.6,<2",
+        "scipy>=1.14,<2",
+    ],
+    extras_require={
+        "demo": DEMO,
+        "notebooks": NOTEBOOKS,
+        "test": TEST,
+        "dev": DEV,
+        "cuda12": ["cupy-cuda12x>=14"],
+        "cuda13": ["cupy-cuda13x>=14"],
+    },
+)

@@ -1,0 +1,281 @@
+"""What every adapter shares: reading the contract, training the base classifier, and mapping rows by their domain."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.metrics import accuracy_score
+from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from shallowda.domains import Domains, NoTargetWarning, domain_codes, known_labels, read_domains
+from shallowda.nearest import OneNearestNeighbor
+
+DTYPES = [np.float64, np.float32]
+
+
+class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier fitted on the rows of both domains under the contract of `shallowda.domains`."""
+
+    __metadata_request__fit = {"sample_domain": True}
+    __metadata_request__predict = {"sample_domain": True}
+    __metadata_request__predict_proba = {"sample_domain": True}
+    __metadata_request__decision_function = {"sample_domain": True}
+    __metadata_request__score = {"sample_domain": True}
+
+    #: Whether `fit` cannot do without the class labels of the source.
+    _requires_labels = True
+
+    def _read(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[np.ndarray, Domains]:
+        """Validated rows and their domains; sets `classes_` where there are class labels."""
+        self._validate_params()
+        name = type(self).__name__
+        X = validate_data(self, X, dtype=DTYPES, ensure_min_samples=2)
+        if y is None and self._requires_labels:
+            raise ValueError(
+                f"{name} requires y to be passed, but the target y is None: give the source's class labels."
+            )
+        domains = read_domains(y, sample_domain, len(X))
+        if domains.continuous and self._requires_labels:
+            raise ValueError(f"Unknown label type: continuous. {name} needs class labels on the source rows.")
+        if not domains.has_target:
+            warnings.warn(
+                f"{name} was fitted without target rows, so nothing is adapted. Mark target rows by y == -1 (NaN in a "
+                "continuous y) or by sample_domain < 0; pack_domains does both.",
+                NoTargetWarning,
+                stacklevel=4,
+            )
+        vars(self).pop("classes_", None)
+        if domains.classes is not None:
+            self.classes_ = domains.classes
+        return X, domains
+
+    def _rows(self, X: ArrayLike, sample_domain: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Validated new rows, and the mask of those to treat as source: none unless `sample_domain` says so."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=DTYPES, reset=False)
+        if sample_domain is None:
+            return X, np.zeros(len(X), dtype=bool)
+        return X, domain_codes(sample_domain, len(X)) >= 0
+
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        sample_domain: ArrayLike | None = None,
+    ) -> float:
+        """Accuracy on the rows whose label is known.
+
+        Rows that `y` marks as unlabelled cannot be scored. When there are such rows and no `sample_domain`, the others
+        are source rows: they are mapped as such, and the result is *source* accuracy, which a warning says. Without
+        marks the rows are target rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), optional
+        sample_domain : array-like of shape (n_samples,), optional
+            >= 0 for rows to treat as source, < 0 for target.
+
+        Returns
+        -------
+        accuracy : float
+        """
+        known = known_labels(y, self.classes_ if hasattr(self, "classes_") else None)
+        if sample_domain is None and not known.all():
+            warn_source_score(type(self).__name__, known)
+            sample_domain = np.where(known, 0, -1)
+        predicted = self.predict(X, sample_domain=sample_domain)
+        weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+        return float(accuracy_score(np.asarray(y)[known], predicted[known], sample_weight=weight))
+
+
+def warn_source_score(name: str, known: np.ndarray) -> None:
+    """Say that a score on marked rows speaks of the source only."""
+    warnings.warn(
+        f"{name}.score: {int(np.sum(~known))} rows are marked as unlabelled and left out; the rest are source rows, "
+        "so this is accuracy on the source. shallowda.model_selection.source_accuracy asks for it by name.",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def _base_has(method: str) -> Any:
+    """Check for `available_if`: the base classifier has this method."""
+
+    def check(self: BaseAdapter) -> bool:
+        return hasattr(self.estimator_ if hasattr(self, "estimator_") else self._base(), method)
+
+    return check
+
+
+class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAwareClassifier, ABC):
+    """An adapter: a transformer of both domains and, through its base classifier, a classifier of the target.
+
+    A method implements `_adapt`, which learns from the training rows and returns their embedding, and `_map`, which
+    embeds new rows.
+    """
+
+    __metadata_request__transform = {"sample_domain": True}
+
+    _requires_labels = False
+
+    @abstractmethod
+    def _adapt(self, X: np.ndarray, domains: Domains) -> np.ndarray:
+        """Learn the maps; return the embedding of the training rows, each by the map of its own domain."""
+
+    @abstractmethod
+    def _map(self, X: np.ndarray, source: np.ndarray) -> np.ndarray:
+        """Embedding of new rows; `source` masks those that take the source map."""
+
+    def _base(self) -> Any:
+        """Unfitted base classifier."""
+        return OneNearestNeighbor() if self.estimator is None else clone(self.estimator)
+
+    def _train(self, Z: np.ndarray, domains: Domains) -> None:
+        """Fit the base classifier on the adapted source rows."""
+        self.estimator_ = self._base().fit(Z[domains.source], domains.classes[domains.labels[domains.source]])
+
+    def _fit(self, X: ArrayLike, y: Any, sample_domain: Any) -> np.ndarray:
+        X, domains = self._read(X, y, sample_domain)
+        if domains.continuous and self.estimator is not None:
+            name = type(self).__name__
+            raise ValueError(
+                f"Unknown label type: continuous. The estimator of {name} is a classifier; put a regressor after the "
+                f"adapter instead: make_pipeline({name}(), regressor)."
+            )
+        vars(self).pop("estimator_", None)
+        Z = self._adapt(X, domains).astype(X.dtype, copy=False)
+        trained = hasattr(self, "estimator_")  # pseudo-label methods train it on the way
+        if domains.classes is not None and not trained:
+            self._train(Z, domains)
+        return Z
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> BaseAdapter:
+        """Adapt the domains and train the base classifier on the adapted source.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of both domains, in any order.
+        y : array-like of shape (n_samples,), optional
+            Class labels on source rows, -1 on target rows (NaN or "" where labels are floats or strings).
+        sample_domain : array-like of shape (n_samples,), optional
+            >= 0 for source rows, < 0 for target rows. Decides, when given; labels of target rows are then ignored.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If the rows, labels or domains do not fit each other; the message names the argument.
+        """
+        self._fit(X, y, sample_domain)
+        return self
+
+    def fit_transform(
+        self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None
+    ) -> np.ndarray:
+        """Fit, and embed the training rows in their order, each by the map of its own domain.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), optional
+        sample_domain : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_features_out)
+        """
+        return self._fit(X, y, sample_domain)
+
+    def transform(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
+        """Embed rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        sample_domain : array-like of shape (n_samples,), optional
+            >= 0 for rows to embed by the source map; all rows are target when it is not given.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_features_out)
+        """
+        X, source = self._rows(X, sample_domain)
+        return self._map(X, source).astype(X.dtype, copy=False)
+
+    def _classify(self, method: str, X: ArrayLike, sample_domain: Any) -> np.ndarray:
+        X, source = self._rows(X, sample_domain)
+        if not hasattr(self, "estimator_"):
+            raise AttributeError(
+                f"This {type(self).__name__} was fitted without class labels, so it transforms but has no {method}."
+            )
+        return getattr(self.estimator_, method)(self._map(X, source).astype(X.dtype, copy=False))
+
+    def predict(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
+        """Predict the class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        sample_domain : array-like of shape (n_samples,), optional
+            >= 0 for rows to treat as source; all rows are target when it is not given.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        return self._classify("predict", X, sample_domain)
+
+    @available_if(_base_has("predict_proba"))
+    def predict_proba(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
+        """Class probabilities of the base classifier (one-hot for the default nearest neighbour).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        sample_domain : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+        """
+        return self._classify("predict_proba", X, sample_domain)
+
+    @available_if(_base_has("decision_function"))
+    def decision_function(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
+        """Decision values of the base classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        sample_domain : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        """
+        return self._classify("decision_function", X, sample_domain)
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self._requires_labels
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

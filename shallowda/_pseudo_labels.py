@@ -1,0 +1,75 @@
+"""The loop of every pseudo-label method: solve with the current target labels, relabel, until the labels settle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+logger = logging.getLogger("shallowda")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Outcome of one pass.
+
+    Attributes
+    ----------
+    objective : float
+        Minimum that the pass's problem reached.
+    labels : ndarray of shape (nt,), int
+        Target pseudo-labels that the pass ends with.
+    record : dict
+        What else to put in the history, by name.
+    result : object
+        Whatever the method needs to keep of the pass.
+    """
+
+    objective: float
+    labels: np.ndarray
+    record: dict
+    result: Any
+
+
+def settle(step: Callable[[np.ndarray | None], Pass], labels: np.ndarray | None, max_iter: int) -> tuple[Pass, dict]:
+    """Repeat ``step(labels)`` with its own labels.
+
+    Ends when the labels repeat those of the pass before (the next pass would change nothing), when they repeat an
+    earlier pass (a cycle: the pass of smallest objective among the cycle's is returned), or after `max_iter` passes.
+
+    Parameters
+    ----------
+    step : callable
+        Takes the target labels, None before there are any; returns a `Pass`.
+    labels : ndarray of shape (nt,), int, or None
+        Labels to start from.
+    max_iter : int
+
+    Returns
+    -------
+    last : Pass
+    history : dict of lists
+        ``objective``, ``label_changes`` and the passes' records; and ``stopped``: "settled", "cycle" or "max_iter".
+    """
+    history: dict = {"objective": [], "label_changes": [], "stopped": "max_iter"}
+    inputs: list[np.ndarray | None] = []
+    for iteration in range(max_iter):
+        inputs.append(labels)
+        done = step(labels)
+        changes = len(done.labels) if labels is None else int(np.sum(done.labels != labels))
+        for name, value in {"objective": done.objective, "label_changes": changes, **done.record}.items():
+            history.setdefault(name, []).append(value)
+        logger.info("pass %d: objective %.6g, %d labels changed", iteration + 1, done.objective, changes)
+        if changes == 0:
+            history["stopped"] = "settled"
+            break
+        labels = done.labels
+        earlier = [i for i, seen in enumerate(inputs) if seen is not None and np.array_equal(seen, labels)]
+        if earlier:
+            history["stopped"] = "cycle"
+            best = min(range(earlier[0], len(inputs)), key=history["objective"].__getitem__)
+            return (done if best == iteration else step(inputs[best])), history
+    return done, history

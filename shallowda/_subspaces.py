@@ -1,0 +1,101 @@
+"""What subspace alignment and the geodesic flow kernel share: a principal subspace of each domain."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from shallowda._base import BaseAdapter
+from shallowda.domains import Domains
+from shallowda.kernels.subspaces import disagreement, pca_basis
+
+__all__ = ["Subspace", "SubspaceAdapter", "principal_subspaces"]
+
+_DEFAULT = 30
+_AUTO_LIMIT = 100  # dimensions searched by "auto"
+_FULL_DISAGREEMENT = 0.995  # D(k) that counts as 1: the measure to two decimals
+
+
+class Subspace(NamedTuple):
+    """Mean (d,), orthonormal basis (d, k) and variances (k,) of one domain."""
+
+    mean: np.ndarray
+    basis: np.ndarray
+    variances: np.ndarray
+
+    def leading(self, k: int) -> Subspace:
+        """The first k directions."""
+        return Subspace(self.mean, self.basis[:, :k], self.variances[:k])
+
+
+def principal_subspaces(Xs: np.ndarray, Xt: np.ndarray, n_components: int | str | None) -> tuple[Subspace, Subspace]:
+    """Principal subspaces of the two domains, of one dimension.
+
+    Parameters
+    ----------
+    Xs : ndarray of shape (ns, d), ns >= 2
+    Xt : ndarray of shape (nt, d), nt >= 2
+    n_components : int, "auto" or None
+        None: 30, but at most half the features. "auto": the smallest k at which the subspace disagreement measure
+        reaches 1 (to two decimals), looking at most at half the features and at 100; where it does not, the k of its
+        maximum.
+
+    Returns
+    -------
+    source, target : Subspace
+
+    Raises
+    ------
+    ValueError
+        If a domain has fewer than two rows, or no variance.
+
+    Warns
+    -----
+    UserWarning
+        If n_components exceeds the rank of a domain, and is lowered to it.
+    """
+    for name, rows in (("source", Xs), ("target", Xt)):
+        if len(rows) < 2:
+            raise ValueError(f"The {name} domain has {len(rows)} row(s); a principal subspace needs at least two.")
+    half = max(1, Xs.shape[1] // 2)
+    limit = {None: min(_DEFAULT, half), "auto": min(_AUTO_LIMIT, half)}.get(n_components, n_components)
+    source, target = Subspace(*pca_basis(Xs, limit)), Subspace(*pca_basis(Xt, limit))
+    rank = min(len(source.variances), len(target.variances))
+    if rank == 0:
+        name = "source" if len(source.variances) == 0 else "target"
+        raise ValueError(f"The {name} domain has no variance: all its rows are the same.")
+    if n_components == "auto":
+        pooled = pca_basis(np.concatenate([Xs, Xt]), rank)[1]
+        measure = disagreement(source.basis[:, :rank], target.basis[:, :rank], pooled)
+        reached = measure >= _FULL_DISAGREEMENT
+        k = int(np.argmax(reached if reached.any() else measure)) + 1
+    else:
+        k = rank
+        if n_components is not None and rank < limit:
+            warnings.warn(
+                f"n_components={n_components} exceeds the rank of a domain ({len(source.variances)} in the source, "
+                f"{len(target.variances)} in the target); {rank} components are kept.",
+                UserWarning,
+                stacklevel=5,
+            )
+    return source.leading(k), target.leading(k)
+
+
+class SubspaceAdapter(BaseAdapter):
+    """Adapter built on `principal_subspaces`."""
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"}), None],
+        "estimator": [HasMethods(["fit", "predict"]), None],
+    }
+
+    n_components: int | str | None
+
+    def _subspaces(self, X: np.ndarray, domains: Domains) -> tuple[Subspace, Subspace]:
+        source, target = principal_subspaces(*domains.split(X), self.n_components)
+        self.n_components_ = source.basis.shape[1]
+        return source, target

@@ -1,0 +1,368 @@
+"""The data contract: which rows are source, which are target, and which labels may be used.
+
+Rows of both domains are stacked in any order. ``y`` marks the unlabelled target rows, or ``sample_domain`` names the
+domain of each row. Everything that reads either of them goes through `read_domains`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+__all__ = [
+    "Domains",
+    "NoTargetWarning",
+    "domain_codes",
+    "known_labels",
+    "pack_domains",
+    "read_domains",
+    "row_domains",
+    "unlabelled",
+]
+
+
+class NoTargetWarning(UserWarning):
+    """Fitted without any target row: there is nothing to adapt to."""
+
+
+@dataclass(frozen=True)
+class Domains:
+    """Domain and label of each row.
+
+    Attributes
+    ----------
+    source : ndarray of shape (n,), bool
+        True on source rows, False on target rows.
+    codes : ndarray of shape (n,), int
+        Domain of each row: >= 0 source, < 0 target.
+    classes : ndarray of shape (C,) or None
+        The source's class labels, sorted; None without labels, or when they are continuous.
+    labels : ndarray of shape (n,), int
+        Index into `classes` on source rows, -1 on target rows (and everywhere without labels).
+    continuous : bool
+        Whether y holds regression targets.
+    """
+
+    source: np.ndarray
+    codes: np.ndarray
+    classes: np.ndarray | None
+    labels: np.ndarray
+    continuous: bool = False
+
+    @property
+    def target(self) -> np.ndarray:
+        """Mask of the target rows, shape (n,)."""
+        return ~self.source
+
+    @property
+    def has_target(self) -> bool:
+        """Whether there is any target row."""
+        return not bool(self.source.all())
+
+    def split(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Source rows and target rows of X; without a target, the source stands for it, so that nothing shifts."""
+        return X[self.source], X[self.target] if self.has_target else X[self.source]
+
+
+def unlabelled(y: Any) -> np.ndarray:
+    """Mask of the entries of y that mark an unlabelled target row.
+
+    -1 in discrete numeric labels, NaN in floats (the only mark when y is continuous), and a missing value (None, NaN,
+    "", or the number -1) among strings.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+
+    Returns
+    -------
+    mask : ndarray of shape (n,), bool
+    """
+    y = np.asarray(y)
+    if y.dtype.kind == "f":
+        missing = np.isnan(y)
+        return missing if _is_continuous(y[~missing]) else missing | (y == -1)
+    if y.dtype.kind in "OUS":
+        return np.fromiter((_is_missing(value) for value in y.ravel()), dtype=bool, count=y.size).reshape(y.shape)
+    return y == -1
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, (str, bytes)):
+        return len(value) == 0
+    # NaN is not equal to itself; pandas' NA refuses to be compared
+    return value is None or type(value).__name__ == "NAType" or value != value or value == -1
+
+
+def _is_continuous(values: np.ndarray) -> bool:
+    return bool(np.any(np.isfinite(values) & (values != np.floor(values))))
+
+
+def row_domains(y: Any, sample_domain: Any, n_samples: int) -> np.ndarray:
+    """Domain of each row, from `sample_domain` where it is given and from the marks of y otherwise.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or None
+    sample_domain : array-like of shape (n_samples,) or None
+    n_samples : int
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples,), int
+        >= 0 for source rows, < 0 for target rows. Without either argument all rows are source.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, there is no source row, or the marks of y are ambiguous.
+    """
+    if y is not None and len(y) != n_samples:
+        raise ValueError(f"y has {len(y)} entries for {n_samples} rows of X: inconsistent numbers of samples.")
+    if sample_domain is not None:
+        codes = domain_codes(sample_domain, n_samples)
+        reason = "sample_domain is negative everywhere"
+    elif y is not None:
+        codes = np.where(unlabelled(y), -1, 0)
+        reason = "y marks every row as unlabelled target"
+        _refuse_ambiguous_marks(y, codes >= 0)
+    else:
+        return np.zeros(n_samples, dtype=int)
+    if np.all(codes < 0):
+        raise ValueError(f"There is no source row: {reason}. Labelled source rows are needed to adapt from.")
+    return codes
+
+
+def read_domains(y: Any, sample_domain: Any, n_samples: int) -> Domains:
+    """Read the marks of y, or `sample_domain` where it is given, into a `Domains`.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or None
+        Labels. Without `sample_domain`, entries that `unlabelled` recognises are target rows.
+    sample_domain : array-like of shape (n_samples,) or None
+        >= 0 for source rows, < 0 for target rows. When given it decides: labels of target rows are not looked at, and
+        a label -1 on a source row is a class like any other.
+    n_samples : int
+
+    Returns
+    -------
+    domains : Domains
+
+    Raises
+    ------
+    ValueError
+        As `row_domains`; and if source labels are missing, or are not labels.
+    """
+    y = None if y is None else column_or_1d(y, warn=True)
+    codes = row_domains(y, sample_domain, n_samples)
+    if y is None:
+        return Domains(codes >= 0, codes, None, np.full(n_samples, -1))
+    return _with_labels(y, codes >= 0, codes)
+
+
+def _with_labels(y: np.ndarray, source: np.ndarray, codes: np.ndarray) -> Domains:
+    labels = np.full(len(y), -1)
+    known = y[source]
+    if known.dtype.kind == "O" and all(isinstance(value, (int, np.integer)) for value in known):
+        known = known.astype(int)
+    missing = np.isnan(known) if known.dtype.kind == "f" else unlabelled(known) & (known.dtype.kind in "OUS")
+    if missing.any():
+        raise ValueError(
+            f"y has no label (NaN or missing) for {int(missing.sum())} source row(s). Label them, leave them out, or "
+            "give them a negative sample_domain if they are target rows."
+        )
+    kind = type_of_target(known, input_name="y")
+    if kind == "continuous":
+        if source.all():
+            raise ValueError(
+                "Unknown label type: continuous. y must hold classes. To adapt features ahead of a regressor, mark the "
+                "target rows of y with NaN or pass sample_domain."
+            )
+        return Domains(source, codes, None, labels, continuous=True)
+    if kind not in ("binary", "multiclass"):
+        raise ValueError(f"Unknown label type: {kind}. y must hold one class label per row.")
+    classes, labels[source] = np.unique(known, return_inverse=True)
+    return Domains(source, codes, classes, labels)
+
+
+def domain_codes(sample_domain: Any, n_samples: int) -> np.ndarray:
+    """Validated `sample_domain`: one integer per row, >= 0 for source and < 0 for target.
+
+    Parameters
+    ----------
+    sample_domain : array-like of shape (n_samples,)
+    n_samples : int
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples,), int
+
+    Raises
+    ------
+    ValueError
+        If the shape or the values do not fit.
+    """
+    codes = np.asarray(sample_domain)
+    if codes.ndim != 1 or len(codes) != n_samples:
+        raise ValueError(
+            f"sample_domain must have shape ({n_samples},), one entry per row of X; got shape {codes.shape}."
+        )
+    if codes.dtype.kind not in "iuf" or not np.all(np.isfinite(codes)) or np.any(codes != np.floor(codes)):
+        raise ValueError(
+            "sample_domain must hold integers, >= 0 for source rows and < 0 for target rows; "
+            f"got {codes.dtype} values such as {codes[0]!r}."
+        )
+    return codes.astype(int)
+
+
+def known_labels(y: Any, classes: np.ndarray | None = None) -> np.ndarray:
+    """Mask of the rows whose label is known, for a model that has seen `classes`.
+
+    A mark that is itself one of the classes (the -1 of {-1, +1}) is a label.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+    classes : ndarray of shape (C,), optional
+
+    Returns
+    -------
+    mask : ndarray of shape (n,), bool
+
+    Raises
+    ------
+    ValueError
+        If no label is known.
+    """
+    y = np.asarray(y)
+    known = ~unlabelled(y)
+    if classes is not None and classes.dtype.kind in "if" and -1 in classes and y.dtype.kind in "if":
+        known |= y == -1
+    if not known.any():
+        raise ValueError("y marks every row as unlabelled: there is no label to work with.")
+    return known
+
+
+def _refuse_ambiguous_marks(y: Any, source: np.ndarray) -> None:
+    """{-1, +1} labels look like one class and a mark: they are not guessed at."""
+    y = np.asarray(y)
+    if y.dtype.kind not in "if" or source.all() or np.any(np.isnan(y[~source].astype(float))):
+        return
+    classes = np.unique(y[source])
+    if len(classes) == 1:
+        raise ValueError(
+            f"y holds only the class {classes[0]} besides -1, and -1 marks unlabelled target rows. If your labels are "
+            f"{-1, +1}, pass sample_domain (>= 0 source, < 0 target), so that -1 counts as a class; if the source "
+            "really has one class only, pass sample_domain as well."
+        )
+
+
+def pack_domains(Xs: Any, ys: Any, Xt: Any, yt: Any = None) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Stack the domains into the ``X, y, sample_domain`` that every estimator of this package takes.
+
+    Parameters
+    ----------
+    Xs : array-like of shape (n_source, n_features), or list of such
+        Source features; a list of 2-D arrays (or DataFrames) is several source domains.
+    ys : array-like of shape (n_source,), or list of such
+        Source labels, one array per source domain.
+    Xt : array-like of shape (n_target, n_features)
+        Target features.
+    yt : array-like of shape (n_target,), optional
+        Target labels, for evaluation. They are put in `y` as they are, so fit with `sample_domain`: the methods then
+        leave them alone. Without it the target rows of `y` carry the mark for "unlabelled".
+
+    Returns
+    -------
+    X : ndarray, or DataFrame when all inputs are DataFrames of one library; shape (n_source + n_target, n_features)
+        Source rows first.
+    y : ndarray of shape (n_source + n_target,)
+        -1 on target rows; NaN when ys is continuous; "" when labels are strings. Integer labels become int64.
+    sample_domain : ndarray of shape (n_source + n_target,), int
+        0, 1, ... for the sources in order, -1 for the target.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
+
+    Warns
+    -----
+    UserWarning
+        If -1 is one of the source labels: `y` alone is then ambiguous and `sample_domain` must be passed to `fit`.
+
+    Examples
+    --------
+    >>> from shallowda import pack_domains
+    >>> X, y, sample_domain = pack_domains([[0.0], [1.0]], [3, 5], [[2.0]])
+    >>> y, sample_domain
+    (array([ 3,  5, -1]), array([ 0,  0, -1]))
+    """
+    sources, labels = (list(Xs), list(ys)) if _is_several(Xs) else ([Xs], [ys])
+    if len(sources) != len(labels):
+        raise ValueError(f"Xs holds {len(sources)} source domains but ys holds {len(labels)} label arrays.")
+    for number, (rows, marks) in enumerate(zip(sources, labels, strict=True)):
+        if len(rows) != len(marks):
+            raise ValueError(f"source domain {number}: {len(rows)} rows of Xs but {len(marks)} labels in ys.")
+    X = _stack([*sources, Xt])
+    known = np.concatenate([column_or_1d(marks) for marks in labels])
+    n_target = len(Xt)
+    if yt is not None:
+        check_consistent_length(Xt, yt)
+        y = np.concatenate([known, column_or_1d(yt)])
+    else:
+        y = _append_marks(known, n_target)
+    codes = np.repeat([*range(len(sources)), -1], [*map(len, sources), n_target])
+    return X, y, codes
+
+
+def _append_marks(known: np.ndarray, n_target: int) -> np.ndarray:
+    if known.dtype.kind in "OUS":
+        return np.concatenate([known, np.full(n_target, "", dtype=known.dtype)])
+    if known.dtype.kind == "f" and _is_continuous(known):
+        return np.concatenate([known, np.full(n_target, np.nan)])
+    if np.any(known == -1):
+        warnings.warn(
+            "ys contains the label -1, which also marks unlabelled target rows: pass sample_domain to fit.",
+            stacklevel=3,
+        )
+    kind = known.dtype if known.dtype.kind == "f" else np.int64
+    return np.concatenate([known.astype(kind), np.full(n_target, -1, dtype=kind)])
+
+
+def _is_several(Xs: Any) -> bool:
+    return isinstance(Xs, (list, tuple)) and len(Xs) > 0 and all(np.ndim(part) == 2 for part in Xs)
+
+
+def _stack(parts: Sequence[Any]) -> Any:
+    libraries = {type(part).__module__.split(".")[0] for part in parts if hasattr(part, "columns")}
+    if len(libraries) == 1 and all(hasattr(part, "columns") for part in parts):
+        columns = list(parts[0].columns)
+        for part in parts[1:]:
+            if list(part.columns) != columns:
+                raise ValueError(
+                    f"DataFrames must have the same columns in the same order: {columns} and {list(part.columns)}."
+                )
+        if libraries == {"pandas"}:
+            import pandas
+
+            return pandas.concat(parts, ignore_index=True)
+        if libraries == {"polars"}:
+            import polars
+
+            return polars.concat(parts)
+    arrays = [np.asarray(part) for part in parts]
+    for array in arrays:
+        if array.ndim != 2 or array.shape[1] != arrays[0].shape[-1]:
+            raise ValueError(
+                "Every domain must be 2-D with the same number of features; got shapes "
+                f"{', '.join(str(part.shape) for part in arrays)}."
+            )
+    return np.concatenate(arrays)

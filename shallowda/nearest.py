@@ -1,0 +1,101 @@
+"""The papers' base classifier: one nearest neighbour, by chunked matrix products."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from shallowda.kernels.neighbours import nearest_row, unit_rows
+
+__all__ = ["OneNearestNeighbor"]
+
+
+class OneNearestNeighbor(ClassifierMixin, BaseEstimator):
+    """One-nearest-neighbour classifier.
+
+    The default base classifier of every adapter here, as in the papers. It gives the predictions of
+    ``KNeighborsClassifier(1)`` and never holds more than one block of the distance matrix.
+
+    Parameters
+    ----------
+    metric : {"cosine", "euclidean"}, default="cosine"
+        "cosine" compares rows scaled to unit norm by Euclidean distance, which ranks like the cosine and also defines
+        the distance to a zero row (it stays zero).
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> from shallowda import OneNearestNeighbor
+    >>> OneNearestNeighbor().fit([[1.0, 0.0], [0.0, 1.0]], ["east", "north"]).predict([[2.0, 1.0]])
+    array(['east'], dtype='<U5')
+    """
+
+    _parameter_constraints: dict = {"metric": [StrOptions({"cosine", "euclidean"})]}
+
+    def __init__(self, metric: str = "cosine") -> None:
+        self.metric = metric
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> OneNearestNeighbor:
+        """Store the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,)
+
+        Returns
+        -------
+        self : OneNearestNeighbor
+        """
+        self._validate_params()
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        check_classification_targets(y)
+        self.classes_, self._codes = np.unique(y, return_inverse=True)
+        self._rows = self._scaled(X)
+        return self
+
+    def _scaled(self, X: np.ndarray) -> np.ndarray:
+        return unit_rows(X) if self.metric == "cosine" else X.copy()
+
+    def _nearest_codes(self, X: ArrayLike) -> np.ndarray:
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return self._codes[nearest_row(self._scaled(X), self._rows)]
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Class of the nearest stored row.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, d)
+
+        Returns
+        -------
+        y : ndarray of shape (m,)
+        """
+        codes = self._nearest_codes(X)
+        return self.classes_[codes]
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """One-hot class membership.
+
+        Says which class was chosen, not how sure the choice is.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, d)
+
+        Returns
+        -------
+        proba : ndarray of shape (m, n_classes)
+        """
+        codes = self._nearest_codes(X)
+        return np.eye(len(self.classes_))[codes]

@@ -1,0 +1,408 @@
+"""Domain adaptation inside a plain scikit-learn `Pipeline`: `PerDomain`, `LabeledOnly`, `make_pipeline`."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+import numpy as np
+import sklearn
+import sklearn.pipeline
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.utils import Tags, _safe_indexing, get_tags
+from sklearn.utils._param_validation import HasMethods
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from shallowda._base import DTYPES, warn_source_score
+from shallowda.domains import NoTargetWarning, domain_codes, known_labels, row_domains
+
+__all__ = ["LabeledOnly", "PerDomain", "accepts_domains", "make_pipeline"]
+
+
+def accepts_domains(estimator: Any, method: str) -> bool:
+    """Whether a method of the estimator has the parameter `sample_domain`."""
+    function = getattr(estimator, method, None)
+    return function is not None and "sample_domain" in inspect.signature(function).parameters
+
+
+class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
+    """One copy of a transformer for each domain, as for z-scores per domain.
+
+    Each source domain and the target get a transformer fitted on their own rows. Rows to `transform` are target rows
+    unless `sample_domain` says otherwise.
+
+    Parameters
+    ----------
+    transformer : transformer
+        Unsupervised; fitted without labels. All copies must give the same number of columns.
+
+    Attributes
+    ----------
+    transformers_ : dict
+        Fitted transformer by domain code (>= 0 source, < 0 target).
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from shallowda import PerDomain
+    >>> X, y = np.array([[0.0], [2.0], [10.0], [30.0]]), [0, 1, -1, -1]
+    >>> PerDomain(StandardScaler()).fit_transform(X, y).ravel()
+    array([-1.,  1., -1.,  1.])
+    """
+
+    __metadata_request__fit = {"sample_domain": True}
+    __metadata_request__transform = {"sample_domain": True}
+
+    _parameter_constraints: dict = {"transformer": [HasMethods(["fit", "transform"])]}
+
+    def __init__(self, transformer: Any) -> None:
+        self.transformer = transformer
+
+    def _validated(self, X: ArrayLike, reset: bool) -> np.ndarray:
+        finite = "allow-nan" if get_tags(self.transformer).input_tags.allow_nan else True
+        return validate_data(self, X, dtype=DTYPES, ensure_all_finite=finite, reset=reset)
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> PerDomain:
+        """Fit one transformer per domain.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), optional
+            Read for its marks of target rows only.
+        sample_domain : array-like of shape (n_samples,), optional
+            Domain of each row; each value is a domain of its own.
+
+        Returns
+        -------
+        self : PerDomain
+        """
+        self._fit(X, y, sample_domain)
+        return self
+
+    def _fit(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[np.ndarray, np.ndarray]:
+        self._validate_params()
+        X = self._validated(X, reset=True)
+        codes = row_domains(y, sample_domain, len(X))
+        if np.all(codes >= 0):
+            warnings.warn(
+                "PerDomain was fitted without target rows: target rows will be transformed like the source.",
+                NoTargetWarning,
+                stacklevel=3,
+            )
+        self.transformers_ = {int(code): clone(self.transformer).fit(X[codes == code]) for code in np.unique(codes)}
+        return X, codes
+
+    def fit_transform(
+        self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None
+    ) -> np.ndarray:
+        """Fit, and transform the training rows in their order, each by the transformer of its own domain.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), optional
+        sample_domain : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_features_out)
+        """
+        return self._apply(*self._fit(X, y, sample_domain))
+
+    def transform(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
+        """Transform rows, each by the transformer of its domain.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        sample_domain : array-like of shape (n_samples,), optional
+            Domain of each row; all are target when it is not given. Where one source (one target) was fitted, every
+            code >= 0 (< 0) means that one.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_features_out)
+
+        Raises
+        ------
+        ValueError
+            If a row's domain was not fitted.
+        """
+        check_is_fitted(self)
+        X = self._validated(X, reset=False)
+        codes = np.full(len(X), -1) if sample_domain is None else domain_codes(sample_domain, len(X))
+        return self._apply(X, codes)
+
+    def _apply(self, X: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        Z = None
+        for code in np.unique(codes):
+            part = np.asarray(self._transformer_of(int(code)).transform(X[codes == code]))
+            if Z is None:
+                Z = np.empty((len(X), *part.shape[1:]), dtype=part.dtype)
+            Z[codes == code] = part
+        return Z
+
+    def _transformer_of(self, code: int) -> Any:
+        same_side = [fitted for known, fitted in self.transformers_.items() if (known < 0) == (code < 0)]
+        if code in self.transformers_:
+            return self.transformers_[code]
+        if not same_side:  # no target was fitted
+            same_side = list(self.transformers_.values())
+        if len(same_side) == 1:
+            return same_side[0]
+        raise ValueError(
+            f"No transformer was fitted for domain {code}; fitted domains are {sorted(self.transformers_)}. Pass the "
+            "domain of each row as sample_domain."
+        )
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Names of the output columns, those of one domain's transformer.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+
+        Returns
+        -------
+        names : ndarray of str
+        """
+        check_is_fitted(self)
+        if input_features is None:
+            input_features = getattr(self, "feature_names_in_", None)
+        return next(iter(self.transformers_.values())).get_feature_names_out(input_features)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags, inner = super().__sklearn_tags__(), get_tags(self.transformer)
+        tags.input_tags.allow_nan = inner.input_tags.allow_nan
+        if inner.transformer_tags is not None:
+            tags.transformer_tags.preserves_dtype = inner.transformer_tags.preserves_dtype
+        return tags
+
+
+def _inner_has(method: str) -> Any:
+    """Check for `available_if`: the wrapped estimator has this method."""
+
+    def check(self: LabeledOnly) -> bool:
+        return hasattr(getattr(self, "estimator_", self.estimator), method)
+
+    return check
+
+
+class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
+    """An estimator trained on the labelled rows only.
+
+    A transformer cannot drop rows, so a classifier at the end of a pipeline would learn the mark of unlabelled target
+    rows as a class. Wrapped, it is fitted on the source rows; with `sample_domain`, labels of target rows are not used.
+
+    Parameters
+    ----------
+    estimator : classifier or regressor
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        Fitted on the labelled rows.
+    classes_, n_features_in_, feature_names_in_
+        Those of `estimator_`.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from shallowda import LabeledOnly
+    >>> LabeledOnly(LogisticRegression()).fit([[0.0], [1.0], [9.0]], [0, 1, -1]).classes_
+    array([0, 1])
+    """
+
+    __metadata_request__fit = {"sample_domain": True}
+
+    _parameter_constraints: dict = {"estimator": [HasMethods(["fit", "predict"])]}
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def fit(self, X: ArrayLike, y: ArrayLike, *, sample_domain: ArrayLike | None = None, **params: Any) -> LabeledOnly:
+        """Fit the estimator on the labelled rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Labels, with marks on unlabelled target rows.
+        sample_domain : array-like of shape (n_samples,), optional
+            >= 0 for source rows, < 0 for target rows. Decides, when given.
+        **params : dict
+            Parameters of the estimator's `fit` (with metadata routing: those it requests). What has one entry per row
+            is cut to the labelled rows.
+
+        Returns
+        -------
+        self : LabeledOnly
+        """
+        self._validate_params()
+        if y is None:
+            raise ValueError("LabeledOnly requires y to be passed, but the target y is None.")
+        n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
+        source = np.flatnonzero(row_domains(y, sample_domain, n_samples) >= 0)
+        if sklearn.get_config()["enable_metadata_routing"]:
+            params = process_routing(self, "fit", sample_domain=sample_domain, **params).estimator.fit
+        params = {name: _cut(value, source, n_samples) for name, value in params.items()}
+        self.estimator_ = clone(self.estimator).fit(_safe_indexing(X, source), _known(y, source), **params)
+        return self
+
+    @available_if(_inner_has("predict"))
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """Prediction of the estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict(X)
+
+    @available_if(_inner_has("predict_proba"))
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Class probabilities of the estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict_proba(X)
+
+    @available_if(_inner_has("decision_function"))
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """Decision values of the estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        return self.estimator_.decision_function(X)
+
+    @available_if(_inner_has("score"))
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The estimator's score on the rows whose label is known.
+
+        Rows marked as unlabelled are left out, with a warning: the others are then source rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        score : float
+        """
+        check_is_fitted(self)
+        known = known_labels(y, getattr(self.estimator_, "classes_", None))
+        weights = {} if sample_weight is None else {"sample_weight": np.asarray(sample_weight)[known]}
+        if not known.all():
+            warn_source_score("LabeledOnly", known)
+            X, y = _safe_indexing(X, np.flatnonzero(known)), _known(y, known)
+        return self.estimator_.score(X, y, **weights)
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Classes of the fitted estimator."""
+        return self.estimator_.classes_
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of features of the fitted estimator."""
+        return self.estimator_.n_features_in_
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """Feature names of the fitted estimator."""
+        return self.estimator_.feature_names_in_
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Requests: `sample_domain` for itself, anything the estimator asks for.
+
+        Returns
+        -------
+        routing : MetadataRouter
+        """
+        mapping = MethodMapping().add(caller="fit", callee="fit").add(caller="score", callee="score")
+        return MetadataRouter(owner=self).add_self_request(self).add(estimator=self.estimator, method_mapping=mapping)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
+        tags.estimator_type = inner.estimator_type
+        tags.classifier_tags, tags.regressor_tags = inner.classifier_tags, inner.regressor_tags
+        tags.input_tags, tags.target_tags = inner.input_tags, inner.target_tags
+        return tags
+
+
+def _known(y: Any, rows: np.ndarray) -> np.ndarray:
+    """Labels of these rows, without the wider type that the marks of the others asked for."""
+    kept = np.asarray(y)[rows]
+    return np.array(kept.tolist()) if kept.dtype.kind == "O" else kept
+
+
+def _cut(value: Any, rows: np.ndarray, n_samples: int) -> Any:
+    per_row = np.ndim(value) >= 1 and len(value) == n_samples
+    return _safe_indexing(value, rows) if per_row else value
+
+
+def make_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> sklearn.pipeline.Pipeline:
+    """`sklearn.pipeline.make_pipeline` whose last step is trained on labelled rows only.
+
+    Parameters
+    ----------
+    *steps : estimators
+        The last one is wrapped in `LabeledOnly`, under its own step name, when it predicts and does not read domains
+        itself (as adapters, ARTL and `LabeledOnly` do, or a search over one of them). Its parameters are then reached
+        as ``logisticregression__estimator__C``.
+    memory : str or object with the joblib.Memory interface, optional
+        Caches fitted transformers.
+    verbose : bool, default=False
+
+    Returns
+    -------
+    pipeline : sklearn.pipeline.Pipeline
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from shallowda import CORAL, PerDomain, make_pipeline
+    >>> pipe = make_pipeline(PerDomain(StandardScaler()), CORAL(), LogisticRegression())
+    >>> [name for name, _ in pipe.steps]
+    ['perdomain', 'coral', 'logisticregression']
+    """
+    pipeline = sklearn.pipeline.make_pipeline(*steps, memory=memory, verbose=verbose)
+    name, last = pipeline.steps[-1]
+    if hasattr(last, "predict") and not _reads_domains(last):
+        pipeline.steps[-1] = (name, LabeledOnly(last))
+    return pipeline
+
+
+def _reads_domains(estimator: Any) -> bool:
+    nested = estimator.get_params().values() if hasattr(estimator, "get_params") else ()
+    return any(accepts_domains(part, "fit") for part in (estimator, *nested))
