@@ -54,9 +54,10 @@ $(FILES): $(PY)
 
 $(PY):
 	@command -v "$(PYTHON)" > /dev/null || { \
-	    echo "shallowda needs Python 3.11 or newer and found no '$(PYTHON)'. Name one: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; }
+	    echo "shallowda needs Python 3.11 or newer and found no '$(PYTHON)'. Name one: make PYTHON=/path/to/python3.12" >&2; \
+	    exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
-	    "shallowda needs Python 3.11 or newer, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	    "shallowda needs Python 3.11+, $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12" % sys.version_info[:2])'
 	@echo "Making the environment $(VENV) (once; packages are downloaded) ..."
 	@"$(PYTHON)" -m venv --clear $(VENV)
 	@$(PIP) install --upgrade pip "setuptools>=77"

@@ -24,7 +24,7 @@ DEV = [*TEST, "build>=1.2", "mypy>=2.0", "pre-commit>=4", "pytest-cov>=5", "ruff
 setup(
     name="shallowda",
     version=run_path(str(HERE / "shallowda" / "_version.py"))["__version__"],
-    description="Classical (shallow) domain adaptation with the scikit-learn API: TCA, JDA, BDA, SA, CORAL, GFK, ARTL, TJM",
+    description="Classical domain adaptation with the scikit-learn API: TCA, JDA, BDA, SA, CORAL, GFK, ARTL, TJM",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author="The shallowda developers",
@@ -43,8 +43,8 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.11",
-    # The top-level folder kernels/ is installed as shallowda.kernels. It has no __init__.py: with one, running Python in
-    # a checkout would hide any other installed package named `kernels`. Every package is listed, none is searched for.
+    # The top-level folder kernels/ is installed as shallowda.kernels. It has no __init__.py: with one, Python run in a
+    # checkout would hide any other installed package named `kernels`. Every package is listed, none is searched for.
     packages=["shallowda", "shallowda.datasets", "shallowda.kernels"],
     package_dir={"shallowda": "shallowda", "shallowda.kernels": "kernels"},
     package_data={"shallowda": ["py.typed"]},

@@ -146,27 +146,31 @@ def top_pencil_factored(
 
 
 class _InverseRoot:
-    """F with ``F^T (V V^T + diag(g)) F = I``, as ``F = D^{-1} (I - W W^T)``, ``D^2 = diag(g)``.
+    """F with ``F^T (V V^T + diag(g)) F = I``, as ``F = D^{-1} R``, ``D^2 = diag(g)``, R symmetric.
 
-    From the thin SVD ``D^{-1} V = P diag(s) R^T`` follows ``W = P diag(1 - (1 + s^2)^{-1/2})^{1/2}``.
+    From the thin SVD ``D^{-1} V = P diag(s) Q^T`` follows ``R = (I - P P^T) + P diag(1 + s^2)^{-1/2} P^T``. The two
+    parts are kept apart, and the projection is done twice: where s is large, what is left along P is tiny, and must not
+    drown in the round-off of ``I - P P^T``.
     """
 
     def __init__(self, V: np.ndarray, ridge: float | np.ndarray, m: int) -> None:
         self.inverse_D = 1.0 / np.sqrt(np.broadcast_to(np.asarray(ridge, dtype=np.float64), (m,)))
-        P, s, _ = scipy.linalg.svd(self.inverse_D[:, None] * V, full_matrices=False)
-        # 1 - 1/q with q = sqrt(1 + s^2), written without the cancellation at small s
-        q = np.hypot(1.0, s)
-        self.W = P * np.sqrt(s**2 / (q * (q + 1.0)))
+        self.P, s, _ = scipy.linalg.svd(self.inverse_D[:, None] * V, full_matrices=False)
+        self.damping = 1.0 / np.hypot(1.0, s)
+
+    def _damp(self, block: np.ndarray) -> np.ndarray:
+        along = self.P.T @ block
+        rest = block - self.P @ along
+        rest -= self.P @ (self.P.T @ rest)
+        return rest + self.P @ (self.damping * along.T).T
 
     def apply(self, block: np.ndarray) -> np.ndarray:
         """F @ block."""
-        projected = block - self.W @ (self.W.T @ block)
-        return (self.inverse_D * projected.T).T
+        return (self.inverse_D * self._damp(block).T).T
 
     def adjoint(self, block: np.ndarray) -> np.ndarray:
         """F^T @ block."""
-        scaled = (self.inverse_D * block.T).T
-        return scaled - self.W @ (self.W.T @ scaled)
+        return self._damp((self.inverse_D * block.T).T)
 
 
 def _significant(values: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -57,8 +57,9 @@ def nearest_row(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def cosine_knn_graph(X: np.ndarray, n_neighbors: int) -> sp.csr_array:
     """Symmetric nearest-neighbour graph by cosine.
 
-    Joins i and j, with weight cos(x_i, x_j), when one is among the other's `n_neighbors` nearest rows. A row is not its own neighbour. Edges of non-positive cosine are left out: they would make node degrees, and with
-    them the normalised Laplacian, meaningless.
+    Joins i and j, with weight cos(x_i, x_j), when one is among the other's `n_neighbors` nearest rows. A row is not its
+    own neighbour. Edges of non-positive cosine are left out: they would make node degrees, and with them the normalised
+    Laplacian, meaningless.
 
     Parameters
     ----------

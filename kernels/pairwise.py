@@ -52,10 +52,9 @@ def kernel_matrix(
     ValueError
         If the kernel gives NaN or infinite values.
     """
-    if callable(kernel):
-        K = pairwise_kernels(X, Y, metric=kernel, **(params or {}))
-    else:
-        K = pairwise_kernels(X, Y, metric=kernel, filter_params=True, gamma=gamma, degree=degree, coef0=coef0)
+    named = {"filter_params": True, "gamma": gamma, "degree": degree, "coef0": coef0}
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+        K = pairwise_kernels(X, Y, metric=kernel, **((params or {}) if callable(kernel) else named))
     if not np.isfinite(K).all():
         raise ValueError(
             f"kernel={kernel!r} gave NaN or infinite values for these rows. Scale the features, or choose a smaller "

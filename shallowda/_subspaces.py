@@ -96,6 +96,9 @@ class SubspaceAdapter(BaseAdapter):
     n_components: int | str | None
 
     def _subspaces(self, X: np.ndarray, domains: Domains) -> tuple[Subspace, Subspace]:
-        source, target = principal_subspaces(*domains.split(X), self.n_components)
+        n_components = self.n_components
+        if n_components is None and not domains.has_target:  # nothing to align: keep what the classifier needs
+            n_components = min(_DEFAULT, X.shape[1])
+        source, target = principal_subspaces(*domains.split(X), n_components)
         self.n_components_ = source.basis.shape[1]
         return source, target

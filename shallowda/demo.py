@@ -205,12 +205,12 @@ def _table(results: list[Result]) -> Table:
     source_only = results[0].accuracy
     for result in results:
         gain = 100 * (result.accuracy - source_only)
-        style = "green" if gain > 0 else "red" if gain < 0 else ""
+        colour = "green" if gain > 0 else "red" if gain < 0 else "dim"
         table.add_row(
             result.method,
             result.idea,
             f"{result.accuracy:.1%}",
-            "" if result is results[0] else f"[{style}]{gain:+.1f}[/]" if style else f"{gain:+.1f}",
+            "" if result is results[0] else f"[{colour}]{gain:+.1f}[/]",
             f"{result.seconds:.2f}",
         )
     return table
@@ -234,9 +234,7 @@ def _draw(digits: Digits, results: list[Result], seed: int, progress: Progress) 
     _draw_samples(axes["printed"], digits.Xs, digits.ys, "Source: printed, with labels")
     _draw_samples(axes["handwritten"], digits.Xt, digits.yt, "Target: handwritten, no labels")
 
-    shown = digits._replace(  # rows are in random order
-        **{name: rows[:MAP_ROWS] for name, rows in digits._asdict().items()}
-    )
+    shown = Digits(*(rows[:MAP_ROWS] for rows in digits))  # rows are in random order
     adapted = shown._replace(
         Zs=jda.model.transform(shown.Zs, sample_domain=np.zeros(len(shown.Zs), dtype=int)),
         Zt=jda.model.transform(shown.Zt),
@@ -262,9 +260,8 @@ def _draw_samples(ax: Axes, X: np.ndarray, y: np.ndarray, title: str, per_class:
 def _draw_map(ax: Axes, digits: Digits, title: str, seed: int) -> None:
     """Both domains in the plane, by one t-SNE of the angles that 1-NN sees."""
     Z = np.vstack([digits.Zs, digits.Zt])
-    with threadpool_limits(
-        1, user_api="openmp"
-    ):  # on so few rows threads wait for each other, and long on a busy machine
+    # On so few rows the threads of t-SNE mostly wait for each other, and long on a busy machine.
+    with threadpool_limits(1, user_api="openmp"):
         points = TSNE(metric="cosine", init="pca", max_iter=500, random_state=seed).fit_transform(Z)
     source, target = np.split(points, [len(digits.Zs)])
     for digit, colour in enumerate(DIGIT_COLOURS):

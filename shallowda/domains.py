@@ -123,13 +123,15 @@ def row_domains(y: Any, sample_domain: Any, n_samples: int) -> np.ndarray:
     ValueError
         If lengths differ, there is no source row, or the marks of y are ambiguous.
     """
+    y = None if y is None else np.asarray(y)
     if y is not None and len(y) != n_samples:
         raise ValueError(f"y has {len(y)} entries for {n_samples} rows of X: inconsistent numbers of samples.")
     if sample_domain is not None:
         codes = domain_codes(sample_domain, n_samples)
         reason = "sample_domain is negative everywhere"
     elif y is not None:
-        codes = np.where(unlabelled(y), -1, 0)
+        marks = unlabelled(y)
+        codes = np.where(marks.all(axis=1) if marks.ndim == 2 else marks, -1, 0)
         reason = "y marks every row as unlabelled target"
         _refuse_ambiguous_marks(y, codes >= 0)
     else:
@@ -250,9 +252,8 @@ def known_labels(y: Any, classes: np.ndarray | None = None) -> np.ndarray:
     return known
 
 
-def _refuse_ambiguous_marks(y: Any, source: np.ndarray) -> None:
+def _refuse_ambiguous_marks(y: np.ndarray, source: np.ndarray) -> None:
     """{-1, +1} labels look like one class and a mark: they are not guessed at."""
-    y = np.asarray(y)
     if y.dtype.kind not in "if" or source.all() or np.any(np.isnan(y[~source].astype(float))):
         return
     classes = np.unique(y[source])

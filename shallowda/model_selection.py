@@ -107,7 +107,7 @@ class StratifiedSourceTargetKFold(SourceTargetKFold):
     --------
     >>> from shallowda.model_selection import StratifiedSourceTargetKFold
     >>> y = [0, 0, 1, 1, -1]
-    >>> [list(test) for _, test in StratifiedSourceTargetKFold(2, shuffle=False).split(y, y)]
+    >>> [test.tolist() for _, test in StratifiedSourceTargetKFold(2, shuffle=False).split(y, y)]
     [[0, 2], [1, 3]]
     """
 

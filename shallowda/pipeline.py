@@ -11,7 +11,7 @@ import sklearn
 import sklearn.pipeline
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
-from sklearn.utils import Tags, _safe_indexing, get_tags
+from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
@@ -249,7 +249,8 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         self._validate_params()
         if y is None:
             raise ValueError("LabeledOnly requires y to be passed, but the target y is None.")
-        n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
+        X, y = indexable(X, y)
+        n_samples = len(y)
         source = np.flatnonzero(row_domains(y, sample_domain, n_samples) >= 0)
         if sklearn.get_config()["enable_metadata_routing"]:
             params = process_routing(self, "fit", sample_domain=sample_domain, **params).estimator.fit

@@ -129,7 +129,7 @@ def _draw(font: FreeTypeFont, digit: int, rng: np.random.RandomState) -> Image:
 
     canvas = Image.new("L", (_CANVAS, _CANVAS))
     centre = (_CANVAS / 2, _CANVAS / 2)
-    ImageDraw.Draw(canvas).text(centre, str(digit), fill=255, font=font, anchor="mm", stroke_width=rng.randint(3))
+    ImageDraw.Draw(canvas).text(centre, str(digit), fill=255, font=font, anchor="mm", stroke_width=rng.randint(2))
     angle, shear = rng.normal(scale=(0.07, 0.12))
     stretch = rng.uniform(0.85, 1.15)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -138,7 +138,7 @@ def _draw(font: FreeTypeFont, digit: int, rng: np.random.RandomState) -> Image:
     rows = np.column_stack([inverse, offset])
     canvas = canvas.transform(canvas.size, Image.Transform.AFFINE, rows.ravel().tolist(), Image.Resampling.BILINEAR)
     canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 1.5)))
-    bitmap = canvas.point(lambda ink: 255 * (ink > 96))
+    bitmap = canvas.point(lambda ink: 255 * (ink > 96))  # below one half: hairlines outlive the blur
     return bitmap.crop(bitmap.getbbox())
 
 

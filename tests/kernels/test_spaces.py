@@ -1,0 +1,112 @@
+import numpy as np
+import oracles
+import pytest
+
+from shallowda.kernels.mmd import joint_factor
+from shallowda.kernels.spaces import KernelSpace, LinearDual, LinearSample, PrimalSpace, linear_dual
+
+SHAPES = [pytest.param(40, 35, 8, id="d<n"), pytest.param(12, 10, 50, id="d>n")]
+
+
+def setting(ns, nt, d, dtype=float):
+    X, source, codes = oracles.stacked(*oracles.shifted_domains(1, ns, nt, d, dtype=dtype))
+    E, _ = joint_factor(source, codes, 3, authors=True)
+    return X, E, oracles.mmd_matrix(source, codes, 3, authors=True)
+
+
+@pytest.mark.parametrize(("ns", "nt", "d"), SHAPES)
+def test_primal_is_the_dense_solution(ns, nt, d):
+    X, E, M = setting(ns, nt, d)
+    space = PrimalSpace(X)
+    A, rho = space.solve(space.times(E), 0.5, 4)
+    expected, values = oracles.spectral(X, M, 0.5, 4)
+    np.testing.assert_allclose(rho, values, rtol=1e-10)
+    assert oracles.angle(space.lift(A).T, expected) < 1e-8
+    np.testing.assert_allclose(space.embed(A), X @ space.lift(A).T, atol=1e-12)
+
+
+@pytest.mark.parametrize(("ns", "nt", "d"), SHAPES)
+def test_linear_dual_is_the_authors_dual(ns, nt, d):
+    X, E, M = setting(ns, nt, d)
+    space = linear_dual(X)
+    A, rho = space.solve(space.times(E), 0.5, 4)
+    expected, values = oracles.spectral(X @ X.T, M, 0.5, 4)
+    np.testing.assert_allclose(rho, values, rtol=1e-9)
+    assert oracles.angle(space.embed(A), X @ X.T @ expected) < 1e-7
+    np.testing.assert_allclose(space.embed(A), X @ space.lift(A).T, atol=1e-8 * abs(space.embed(A)).max())
+
+
+def test_unit_coefficients_of_the_linear_dual_are_unit_weights_of_the_samples():
+    X, E, M = setting(40, 35, 8)
+    space = LinearDual(X)
+    A, _ = space.solve(space.times(E), 0.5, 4)
+    W, _ = oracles.spectral(X @ X.T, M, 0.5, 4)
+    np.testing.assert_allclose(np.linalg.norm(A, axis=0), np.linalg.norm(W, axis=0), rtol=1e-8)
+
+
+def test_consistent_dual_equals_primal_and_the_authors_dual_does_not():
+    X, E, M = setting(40, 35, 8)
+    K = X @ X.T
+    space = PrimalSpace(X)
+    A, _ = space.solve(space.times(E), 0.5, 4)
+    embedding = space.embed(A)
+    # ridge lam K on the weights: singular, so the pencil is solved on the range of K
+    values, U = np.linalg.eigh(K)
+    U = U[:, values > 1e-9 * values.max()]
+    W, _ = oracles.pencil(U.T @ K @ oracles.centring(75) @ K @ U, U.T @ (K @ M @ K + 0.5 * K) @ U, 4)
+    assert oracles.angle(embedding, K @ U @ W) < 1e-7
+    authors = linear_dual(X)
+    other = authors.embed(authors.solve(authors.times(E), 0.5, 4)[0])
+    assert oracles.angle(embedding, other) > 0.05
+
+
+def test_linear_sample_never_builds_the_kernel_and_agrees_with_it():
+    X, E, _ = setting(40, 35, 8)
+    ridge = np.random.RandomState(0).rand(75) + 0.1
+    space, dense = LinearSample(X), KernelSpace(X @ X.T, X)
+    A, rho = space.solve(space.times(E), ridge, 4)
+    B, sigma = dense.solve(dense.times(E), ridge, 4)
+    np.testing.assert_allclose(rho, sigma, rtol=1e-9)
+    np.testing.assert_allclose(A, B, atol=1e-7 * abs(B).max())
+    np.testing.assert_allclose(space.lift(A), dense.lift(B), atol=1e-7 * abs(space.lift(A)).max())
+    assert not any(np.shape(value) == (75, 75) for value in vars(space).values())
+
+
+@pytest.mark.parametrize("space", [PrimalSpace, LinearDual])
+def test_nothing_n_by_n_for_linear_kernels(space):
+    X, _, _ = setting(40, 35, 8)
+    assert all(np.size(value) < 75 * 75 for value in vars(space(X)).values())
+
+
+def test_a_common_shift_changes_nothing():
+    X, E, _ = setting(40, 35, 8)
+    near, far = PrimalSpace(X), PrimalSpace(X + 1e5)
+    A, _ = near.solve(near.times(E), 0.5, 4)
+    B, _ = far.solve(far.times(E), 0.5, 4)
+    assert oracles.angle(A, B) < 1e-7
+
+
+def test_scaling_the_rows_and_the_ridge_together():
+    X, E, _ = setting(40, 35, 8)
+    one, two = PrimalSpace(X), PrimalSpace(3 * X)
+    assert oracles.angle(one.solve(one.times(E), 0.5, 4)[0], two.solve(two.times(E), 4.5, 4)[0]) < 1e-9
+
+
+def test_float32_rows_with_a_large_mean():
+    X, E, _ = setting(400, 350, 8)
+    far = (X + 100).astype(np.float32)
+    exact, single = PrimalSpace(far.astype(float)), PrimalSpace(far)
+    A, _ = exact.solve(exact.times(E), 0.5, 4)
+    B, _ = single.solve(single.times(E), 0.5, 4)
+    assert oracles.angle(A, B) < 1e-3
+    assert single.embed(B).dtype == np.float32
+
+
+@pytest.mark.parametrize("make", [PrimalSpace, LinearDual, lambda X: KernelSpace(X @ X.T)])
+def test_offset_measures_how_far_the_mean_is(make):
+    X = setting(40, 35, 8)[0]
+    X = X - X.mean(axis=0)
+    variance = X.var(axis=0).sum()
+    assert make(X).offset == pytest.approx(0, abs=1e-12)
+    moved = X + np.sqrt(4 * variance / 8)
+    assert make(moved).offset == pytest.approx(4)
