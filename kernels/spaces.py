@@ -19,6 +19,8 @@ class          problem              Phi                                   order 
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
@@ -26,7 +28,31 @@ import scipy.sparse as sp
 from shallowda.kernels.eigen import psd_eigh, top_pencil, top_pencil_factored
 from shallowda.kernels.moments import centred_gram, column_mean, factor_times_rows
 
-__all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "linear_dual"]
+__all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "linear_dual"]
+
+
+class Space(Protocol):
+    """What the spaces have in common.
+
+    Attributes
+    ----------
+    offset : float
+        Squared norm of the mean of the feature vectors, relative to their total variance.
+    """
+
+    offset: float
+
+    def times(self, E: sp.csr_array) -> np.ndarray:
+        """``Phi^T E``, of shape (order, r)."""
+
+    def solve(self, V: np.ndarray, ridge: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Top-k of ``(Phi^T H Phi, V V^T + diag(ridge))``: coefficients (order, k') and values (k',)."""
+
+    def embed(self, A: np.ndarray) -> np.ndarray:
+        """``Phi A`` on the training rows, of shape (n, k)."""
+
+    def lift(self, A: np.ndarray) -> np.ndarray:
+        """The map of new rows: of shape (k, d) where it is linear, else weights of the samples, of shape (k, n)."""
 
 
 class PrimalSpace:
@@ -38,11 +64,6 @@ class PrimalSpace:
     Parameters
     ----------
     X : ndarray of shape (n, d)
-
-    Attributes
-    ----------
-    offset : float
-        Squared norm of the mean of the feature vectors, relative to their total variance.
     """
 
     def __init__(self, X: np.ndarray) -> None:
@@ -148,7 +169,9 @@ class LinearSample:
     def __init__(self, X: np.ndarray) -> None:
         self.X = X
         self.mean = column_mean(X)
-        values, vectors = psd_eigh(centred_gram(X, self.mean))
+        scatter = centred_gram(X, self.mean)
+        self.offset = _relative(float(self.mean @ self.mean), float(np.trace(scatter)) / len(X))
+        values, vectors = psd_eigh(scatter)
         self.L = X @ (vectors * np.sqrt(values))
 
     def times(self, E: sp.csr_array) -> np.ndarray:

@@ -51,8 +51,8 @@ class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
                 NoTargetWarning,
                 stacklevel=4,
             )
-        vars(self).pop("classes_", None)
-        if domains.classes is not None:
+        self.__dict__.pop("classes_", None)
+        if domains.n_classes:
             self.classes_ = domains.classes
         return X, domains
 
@@ -143,7 +143,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
 
     def _train(self, Z: np.ndarray, domains: Domains) -> None:
         """Fit the base classifier on the adapted source rows."""
-        self.estimator_ = self._base().fit(Z[domains.source], domains.classes[domains.labels[domains.source]])
+        self.estimator_ = self._base().fit(Z[domains.source], domains.source_labels)
 
     def _fit(self, X: ArrayLike, y: Any, sample_domain: Any) -> np.ndarray:
         X, domains = self._read(X, y, sample_domain)
@@ -153,10 +153,10 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
                 f"Unknown label type: continuous. The estimator of {name} is a classifier; put a regressor after the "
                 f"adapter instead: make_pipeline({name}(), regressor)."
             )
-        vars(self).pop("estimator_", None)
+        self.__dict__.pop("estimator_", None)
         Z = self._adapt(X, domains).astype(X.dtype, copy=False)
         trained = hasattr(self, "estimator_")  # pseudo-label methods train it on the way
-        if domains.classes is not None and not trained:
+        if domains.n_classes and not trained:
             self._train(Z, domains)
         return Z
 

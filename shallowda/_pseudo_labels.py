@@ -34,7 +34,7 @@ class Pass:
     result: Any
 
 
-def settle(step: Callable[[np.ndarray | None], Pass], labels: np.ndarray | None, max_iter: int) -> tuple[Pass, dict]:
+def settle(step: Callable[[Any], Pass], labels: np.ndarray | None, max_iter: int) -> tuple[Pass, dict]:
     """Repeat ``step(labels)`` with its own labels.
 
     Ends when the labels repeat those of the pass before (the next pass would change nothing), when they repeat an

@@ -11,8 +11,9 @@ for TJM, a ridge per sample. Phi is the data or a kernel matrix: `shallowda.kern
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Tags
@@ -20,9 +21,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from shallowda._base import BaseAdapter
 from shallowda.kernels.pairwise import KERNELS, kernel_matrix, median_gamma
-from shallowda.kernels.spaces import KernelSpace, LinearDual, LinearSample, PrimalSpace, linear_dual
-
-Space = PrimalSpace | LinearDual | KernelSpace | LinearSample
+from shallowda.kernels.spaces import KernelSpace, PrimalSpace, Space, linear_dual
 
 #: Constraints of the parameters that select and shape a kernel.
 KERNEL_CONSTRAINTS: dict = {
@@ -37,8 +36,8 @@ KERNEL_CONSTRAINTS: dict = {
 class KernelMixin:
     """Kernel matrices of an estimator with the parameters of `KERNEL_CONSTRAINTS`."""
 
-    kernel: str | Callable | None
-    gamma: float | str | None
+    kernel: Any
+    gamma: Any
     degree: float
     coef0: float
     kernel_params: Mapping | None

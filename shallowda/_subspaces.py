@@ -62,7 +62,10 @@ def principal_subspaces(Xs: np.ndarray, Xt: np.ndarray, n_components: int | str 
         if len(rows) < 2:
             raise ValueError(f"The {name} domain has {len(rows)} row(s); a principal subspace needs at least two.")
     half = max(1, Xs.shape[1] // 2)
-    limit = {None: min(_DEFAULT, half), "auto": min(_AUTO_LIMIT, half)}.get(n_components, n_components)
+    if n_components is None or isinstance(n_components, str):
+        limit = min(_AUTO_LIMIT if n_components == "auto" else _DEFAULT, half)
+    else:
+        limit = int(n_components)
     source, target = Subspace(*pca_basis(Xs, limit)), Subspace(*pca_basis(Xt, limit))
     rank = min(len(source.variances), len(target.variances))
     if rank == 0:

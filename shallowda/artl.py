@@ -191,17 +191,15 @@ class ARTL(KernelMixin, DomainAwareClassifier):
 
     def _targets(self, domains: Domains) -> np.ndarray:
         """Values that f is fitted to on the source: one column of -1, +1 for two classes, else one column a class."""
-        n_classes = len(domains.classes)
-        one_hot = np.eye(n_classes)[domains.labels[domains.source]]
-        if n_classes == 2:
+        one_hot = np.eye(domains.n_classes)[domains.labels[domains.source]]
+        if domains.n_classes == 2:
             return 2.0 * one_hot[:, 1:] - 1.0
         return one_hot if self.loss == "squared" else 2.0 * one_hot - 1.0
 
     def _mmd(self, domains: Domains, pseudo: np.ndarray) -> tuple[sp.csr_array, tuple]:
         """Factor of ``mmd_weight (M_0 + sum_c M_c)`` in the chosen scaling, and the classes left out."""
-        codes = domains.labels.copy()
-        codes[domains.target] = pseudo
-        E, missing = joint_factor(domains.source, codes, len(domains.classes), authors=self.mmd_scaling == "authors")
+        codes, authors = domains.labels_with(pseudo), self.mmd_scaling == "authors"
+        E, missing = joint_factor(domains.source, codes, domains.n_classes, authors=authors)
         return np.sqrt(self.mmd_weight) * E, tuple(domains.classes[missing].tolist())
 
     def _first_labels(
@@ -209,7 +207,7 @@ class ARTL(KernelMixin, DomainAwareClassifier):
     ) -> np.ndarray:
         """Pseudo-labels to start from, as codes."""
         Xs, Xt = X[domains.source], X[domains.target]
-        if len(domains.classes) == 1 or len(Xt) == 0:
+        if domains.n_classes == 1 or len(Xt) == 0:
             return np.zeros(len(Xt), dtype=int)
         if self.estimator is None and self.kernel == "precomputed":
             n = len(X)
@@ -218,8 +216,7 @@ class ARTL(KernelMixin, DomainAwareClassifier):
             )
             return self._decide(machine.values(weights)[domains.target] + bias)
         learner = LogisticRegression(max_iter=1000) if self.estimator is None else clone(self.estimator)
-        learner.fit(Xs, domains.classes[domains.labels[domains.source]])
-        return np.searchsorted(domains.classes, learner.predict(Xt))
+        return domains.encode(learner.fit(Xs, domains.source_labels).predict(Xt))
 
     def _decide(self, scores: np.ndarray) -> np.ndarray:
         """Class codes from scores of shape (m, 1 or n_classes)."""

@@ -16,9 +16,9 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from shallowda._spectral import Space
 from shallowda.domains import Domains
 from shallowda.jda import JDA
+from shallowda.kernels.spaces import Space
 from shallowda.metrics import proxy_a_distance
 
 __all__ = ["BDA"]
@@ -168,7 +168,8 @@ class BDA(JDA):
             )
         if self.mu != "a_distance" or not domains.has_target:
             return None
-        A, _ = self._solve(space, np.zeros((len(space.B), 0)), 1.0)
+        no_mmd = sp.csr_array((len(domains.source), 0))
+        A, _ = self._solve(space, space.times(no_mmd), 1.0)
         reduced = space.embed(A)
         return reduced, proxy_a_distance(*domains.split(reduced))
 
@@ -177,7 +178,8 @@ class BDA(JDA):
             mu = 0.5 if self.mu == "a_distance" else float(self.mu)
             record: dict = {"mu": mu}
         else:
-            mu, record = _estimate_mu(*context, domains, pseudo)
+            reduced, marginal_distance = context
+            mu, record = _estimate_mu(reduced, marginal_distance, domains, pseudo)
         # before there are labels only M_0 counts; the authors' normalisation takes its weight out, at mu = 1 too
         marginal = 1.0 if pseudo is None and self.mmd_scaling == "authors" else 1.0 - mu
         E, dropped = self._joint_mmd(domains, pseudo, marginal, mu, prior_weighted=self.weighted)

@@ -41,8 +41,8 @@ class Domains:
         True on source rows, False on target rows.
     codes : ndarray of shape (n,), int
         Domain of each row: >= 0 source, < 0 target.
-    classes : ndarray of shape (C,) or None
-        The source's class labels, sorted; None without labels, or when they are continuous.
+    classes : ndarray of shape (C,)
+        The source's class labels, sorted; empty without labels, or when they are continuous.
     labels : ndarray of shape (n,), int
         Index into `classes` on source rows, -1 on target rows (and everywhere without labels).
     continuous : bool
@@ -51,9 +51,19 @@ class Domains:
 
     source: np.ndarray
     codes: np.ndarray
-    classes: np.ndarray | None
+    classes: np.ndarray
     labels: np.ndarray
     continuous: bool = False
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes; 0 without class labels."""
+        return len(self.classes)
+
+    @property
+    def source_labels(self) -> np.ndarray:
+        """Class labels of the source rows, in their order."""
+        return self.classes[self.labels[self.source]]
 
     @property
     def target(self) -> np.ndarray:
@@ -64,6 +74,16 @@ class Domains:
     def has_target(self) -> bool:
         """Whether there is any target row."""
         return not bool(self.source.all())
+
+    def encode(self, labels: np.ndarray) -> np.ndarray:
+        """Index of each label in `classes`."""
+        return np.asarray(np.searchsorted(self.classes, labels))
+
+    def labels_with(self, pseudo: np.ndarray) -> np.ndarray:
+        """`labels` with pseudo-labels (codes) on the target rows."""
+        labels = self.labels.copy()
+        labels[self.target] = pseudo
+        return labels
 
     def split(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Source rows and target rows of X; without a target, the source stands for it, so that nothing shifts."""
@@ -165,7 +185,7 @@ def read_domains(y: Any, sample_domain: Any, n_samples: int) -> Domains:
     y = None if y is None else column_or_1d(y, warn=True)
     codes = row_domains(y, sample_domain, n_samples)
     if y is None:
-        return Domains(codes >= 0, codes, None, np.full(n_samples, -1))
+        return Domains(codes >= 0, codes, np.empty(0), np.full(n_samples, -1))
     return _with_labels(y, codes >= 0, codes)
 
 
@@ -187,7 +207,7 @@ def _with_labels(y: np.ndarray, source: np.ndarray, codes: np.ndarray) -> Domain
                 "Unknown label type: continuous. y must hold classes. To adapt features ahead of a regressor, mark the "
                 "target rows of y with NaN or pass sample_domain."
             )
-        return Domains(source, codes, None, labels, continuous=True)
+        return Domains(source, codes, np.empty(0), labels, continuous=True)
     if kind not in ("binary", "multiclass"):
         raise ValueError(f"Unknown label type: {kind}. y must hold one class label per row.")
     classes, labels[source] = np.unique(known, return_inverse=True)

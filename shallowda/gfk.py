@@ -108,9 +108,9 @@ class GFK(SubspaceAdapter):
 
 def _pls_basis(X: np.ndarray, domains: Domains, k: int) -> np.ndarray:
     """Orthonormal basis of the partial least squares directions of the source for its one-hot labels."""
-    Y = np.eye(len(domains.classes))[domains.labels[domains.source]]
-    if len(domains.classes) < 2:
+    if domains.n_classes < 2:
         raise ValueError("source_basis='pls' needs at least two classes in the source. Use source_basis='pca'.")
+    Y = np.eye(domains.n_classes)[domains.labels[domains.source]]
     weights = PLSRegression(n_components=k, scale=False).fit(X[domains.source], Y).x_weights_
     used = np.linalg.norm(weights, axis=0) > 0.5  # columns left at zero once the labels are explained
     return scipy.linalg.qr(weights[:, used], mode="economic")[0]

@@ -19,9 +19,10 @@ import scipy.sparse as sp
 from sklearn.utils._param_validation import Interval
 
 from shallowda._pseudo_labels import Pass, settle
-from shallowda._spectral import Space, SpectralAdapter
+from shallowda._spectral import SpectralAdapter
 from shallowda.domains import Domains
 from shallowda.kernels.mmd import joint_factor
+from shallowda.kernels.spaces import Space
 
 __all__ = ["JDA"]
 
@@ -130,7 +131,7 @@ class JDA(SpectralAdapter):
         self.estimator = estimator
 
     def _adapt(self, X: np.ndarray, domains: Domains) -> np.ndarray:
-        if len(domains.classes) == 1:
+        if domains.n_classes == 1:
             warnings.warn(
                 f"The source has one class, so {type(self).__name__} can match the domain means only.",
                 UserWarning,
@@ -145,7 +146,7 @@ class JDA(SpectralAdapter):
             Z = space.embed(self._scaled(A)).astype(X.dtype, copy=False)
             self._train(Z, domains)
             predicted = self.estimator_.predict(Z[domains.target]) if domains.has_target else domains.classes[:0]
-            return Pass(objective, np.searchsorted(domains.classes, predicted), record, A)
+            return Pass(objective, domains.encode(predicted), record, A)
 
         last, self.history_ = settle(step, None, self.max_iter)
         self.n_iter_ = len(self.history_["objective"])
@@ -164,14 +165,11 @@ class JDA(SpectralAdapter):
         self, domains: Domains, pseudo: np.ndarray | None, marginal: float, conditional: float, **options: Any
     ) -> tuple[sp.csr_array, tuple]:
         """Factor of ``marginal M_0 + conditional sum_c M_c`` in the chosen scaling, and the classes left out."""
-        codes = None
-        if pseudo is not None and len(domains.classes) > 1:
-            codes = domains.labels.copy()
-            codes[domains.target] = pseudo
+        codes = domains.labels_with(pseudo) if pseudo is not None and domains.n_classes > 1 else None
         E, missing = joint_factor(
             domains.source,
             codes,
-            len(domains.classes),
+            domains.n_classes,
             marginal=marginal,
             conditional=conditional,
             authors=self.mmd_scaling == "authors",

@@ -70,11 +70,12 @@ class SourceTargetKFold(BaseCrossValidator):
         """
         if y is None:
             raise ValueError("The target rows must be marked: pass y.")
+        y = np.asarray(y)
         codes = row_domains(y, groups, len(y))
         source, target = np.flatnonzero(codes >= 0), np.flatnonzero(codes < 0)
         state = self.random_state if self.shuffle else None
         folds = self._folds(self.n_splits, shuffle=self.shuffle, random_state=state)
-        labels = np.asarray(y)[source]
+        labels = y[source]
         labels = labels.astype(str) if labels.dtype.kind == "O" else labels
         for train, test in folds.split(source, labels):
             yield np.sort(np.concatenate([source[train], target])), source[test]

@@ -142,12 +142,13 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         return self._apply(X, codes)
 
     def _apply(self, X: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        Z = None
-        for code in np.unique(codes):
-            part = np.asarray(self._transformer_of(int(code)).transform(X[codes == code]))
-            if Z is None:
-                Z = np.empty((len(X), *part.shape[1:]), dtype=part.dtype)
-            Z[codes == code] = part
+        parts = [
+            (codes == code, np.asarray(self._transformer_of(int(code)).transform(X[codes == code])))
+            for code in np.unique(codes)
+        ]
+        Z = np.empty((len(X), parts[0][1].shape[1]), dtype=parts[0][1].dtype)
+        for rows, part in parts:
+            Z[rows] = part
         return Z
 
     def _transformer_of(self, code: int) -> Any:

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from shallowda._spectral import KERNEL_CONSTRAINTS, Space, SpectralAdapter
+from shallowda._spectral import KERNEL_CONSTRAINTS, SpectralAdapter
 from shallowda.domains import Domains
 from shallowda.kernels.mmd import marginal_vector, mmd_factor
-from shallowda.kernels.spaces import KernelSpace, LinearSample
+from shallowda.kernels.spaces import KernelSpace, LinearSample, Space
 
 __all__ = ["TJM"]
 

@@ -198,7 +198,7 @@ def test_one_class(make, problem):
 
 
 def test_every_row_marked(make, problem):
-    with pytest.raises(ValueError, match="no source row.*y marks every row"):
+    with pytest.raises(ValueError, match=r"no source row.*y marks every row"):
         make().fit(problem.X, np.full(90, -1))
 
 

@@ -76,7 +76,8 @@ def test_source_rows_that_do_not_match_fade_out():
     )
     relevance = TJM(2, ridge=0.01, max_iter=30).fit(rows, marks).source_relevance_
     assert relevance.shape == (50,)
-    assert np.median(relevance[40:]) < 0.5 * np.median(relevance[:40])
+    assert relevance[:40].max() > 0.1  # a few rows carry the source
+    assert relevance[40:].max() < 1e-3
 
 
 def test_a_large_kernel_switches_the_source_off_and_says_so():

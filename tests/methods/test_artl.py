@@ -1,0 +1,95 @@
+import numpy as np
+import oracles
+import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics.pairwise import rbf_kernel
+
+from shallowda import ARTL, pack_domains
+from shallowda.kernels.neighbours import cosine_knn_graph, normalised_laplacian
+
+Xs, ys, Xt, yt = oracles.shifted_domains(9)
+X, y, sample_domain = pack_domains(Xs, ys, Xt)
+source = sample_domain >= 0
+
+
+@pytest.mark.parametrize("scaling", ["authors", "paper"])
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_squared_loss_is_the_closed_form(kernel, scaling):
+    artl = ARTL(kernel=kernel, gamma=0.02, mmd_weight=3.0, manifold_weight=0.5, n_neighbors=5, mmd_scaling=scaling)
+    artl.fit(X, y)
+    K = X @ X.T if kernel == "linear" else rbf_kernel(X, gamma=0.02)
+    first = LogisticRegression(max_iter=1000).fit(Xs, ys).predict(Xt)
+    M = oracles.mmd_matrix(source, np.r_[ys, first], 3, authors=scaling == "authors")
+    laplacian = normalised_laplacian(cosine_knn_graph(X, 5)).toarray()
+    J, Y = np.diag(source.astype(float)), np.zeros((len(X), 3))
+    Y[source] = np.eye(3)[ys]
+    alpha = np.linalg.solve((J + 3.0 * M + 0.5 * laplacian) @ K + 0.1 * np.eye(len(X)), J @ Y)
+    np.testing.assert_allclose(artl.decision_function(X), K @ alpha, atol=1e-8)
+    np.testing.assert_array_equal(artl.pseudo_labels_, (K @ alpha)[~source].argmax(axis=1))
+
+
+def test_two_classes_decide_as_two_columns_would():
+    two = np.where(ys == 2, 1, ys)
+    rows, marks, _ = pack_domains(Xs, two, Xt)
+    artl = ARTL(mmd_weight=0, manifold_weight=0).fit(rows, marks)
+    w = np.linalg.solve(Xs.T @ Xs + 0.1 * np.eye(8), Xs.T @ np.eye(2)[two])
+    np.testing.assert_allclose(artl.decision_function(Xt), Xt @ (w[:, 1] - w[:, 0]), atol=1e-9)
+    assert artl.coef_.shape == (1, 8)
+
+
+@pytest.mark.parametrize("loss", ["squared", "hinge"])
+@pytest.mark.parametrize("d", [8, 120])
+def test_linear_kernel_predicts_as_its_kernel_form(loss, d):
+    a, labels, b, _ = oracles.shifted_domains(9, d=d)
+    rows, marks, _ = pack_domains(a, labels, b)
+    start = DummyClassifier(strategy="constant", constant=0)  # the same first labels for both
+    linear = ARTL(loss, manifold_weight=0, estimator=start).fit(rows, marks)
+    dual = ARTL(loss, manifold_weight=0, estimator=start, kernel="precomputed").fit(rows @ rows.T, marks)
+    tolerance = 1e-7 if loss == "squared" else 1e-3
+    np.testing.assert_allclose(linear.decision_function(b), dual.decision_function(b @ rows.T), atol=tolerance)
+
+
+@pytest.mark.parametrize("loss", ["squared", "hinge"])
+def test_adapts(loss):
+    assert ARTL(loss).fit(X, y).score(Xt, yt) > 0.9
+
+
+def test_more_passes_settle():
+    artl = ARTL(max_iter=30, estimator=DummyClassifier(strategy="uniform", random_state=0)).fit(X, y)
+    assert artl.history_["stopped"] == "settled"
+    assert 1 < artl.n_iter_ < 30
+    np.testing.assert_array_equal(artl.predict(Xt), artl.pseudo_labels_)
+    assert ARTL().fit(X, y).n_iter_ == 1
+
+
+def test_a_class_missing_from_the_first_labels_is_recorded():
+    class Two(LogisticRegression):
+        def predict(self, X):
+            return np.where(super().predict(X) == 2, 0, super().predict(X))
+
+    assert ARTL(estimator=Two(max_iter=1000)).fit(X, y).history_["dropped_classes"] == [(2,)]
+
+
+def test_precomputed_kernel_starts_from_itself():
+    K = rbf_kernel(X, gamma=0.02)
+    artl = ARTL(kernel="precomputed").fit(K, y)
+    assert artl.score(K[~source], yt) > 0.9
+    assert artl.dual_coef_.shape == (3, len(X))
+
+
+def test_target_order_does_not_matter():
+    order = np.random.RandomState(0).permutation(len(X))
+    np.testing.assert_allclose(
+        ARTL().fit(X[order], y[order]).decision_function(Xt), ARTL().fit(X, y).decision_function(Xt), atol=1e-8
+    )
+
+
+def test_no_transformer():
+    assert not hasattr(ARTL(), "transform")
+
+
+@pytest.mark.parametrize("loss", ["squared", "hinge"])
+def test_one_class(loss):
+    artl = ARTL(loss).fit(X, np.where(source, 7, -1), sample_domain=sample_domain)
+    assert set(artl.predict(Xt)) == {7}
