@@ -40,24 +40,29 @@ def fix_signs(vectors: np.ndarray) -> np.ndarray:
     return vectors * np.where(vectors[largest, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)
 
 
-def psd_eigh(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def psd_eigh(matrix: np.ndarray, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """All eigenpairs of a positive semi-definite matrix that are not zero to working precision.
 
     Parameters
     ----------
     matrix : ndarray of shape (m, m), symmetric
+    noise : float, default=0.0
+        Size of the round-off that the matrix carries: eigenvalues up to it are zero. (Up to ``m eps max(values)`` they
+        are in any case.)
 
     Returns
     -------
     values : ndarray of shape (r,), descending
-        r is the numerical rank; the threshold is ``m eps max(values)``.
+        r is the numerical rank.
     vectors : ndarray of shape (m, r), orthonormal
     """
+    if len(matrix) == 0:
+        return np.empty(0), np.empty((0, 0))
     values, vectors = scipy.linalg.eigh(matrix)
-    return _significant(values[::-1], vectors[:, ::-1])
+    return _significant(values[::-1], vectors[:, ::-1], noise)
 
 
-def top_eigh(operator: np.ndarray | LinearOperator, k: int) -> tuple[np.ndarray, np.ndarray]:
+def top_eigh(operator: np.ndarray | LinearOperator, k: int, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """The k largest eigenpairs of a positive semi-definite operator, fewer where its rank is smaller.
 
     Small matrices go to LAPACK's subset solver, large ones to Lanczos at full precision from a fixed start vector. A
@@ -67,6 +72,8 @@ def top_eigh(operator: np.ndarray | LinearOperator, k: int) -> tuple[np.ndarray,
     ----------
     operator : ndarray or LinearOperator of shape (m, m), symmetric
     k : int
+    noise : float, default=0.0
+        As in `psd_eigh`.
 
     Returns
     -------
@@ -74,6 +81,8 @@ def top_eigh(operator: np.ndarray | LinearOperator, k: int) -> tuple[np.ndarray,
     vectors : ndarray of shape (m, r), orthonormal, r <= k
     """
     m = operator.shape[0]
+    if m == 0:
+        return np.empty(0), np.empty((0, 0))
     if m > _LANCZOS_ORDER and k < m // 5:
         start = np.random.RandomState(0).standard_normal(m)
         try:
@@ -82,10 +91,10 @@ def top_eigh(operator: np.ndarray | LinearOperator, k: int) -> tuple[np.ndarray,
             logger.info("Lanczos did not converge (order %d, k=%d: %s); solving densely.", m, k, error)
         else:
             order = np.argsort(values)[::-1]
-            return _significant(values[order], vectors[:, order])
+            return _significant(values[order], vectors[:, order], noise)
     matrix = operator if isinstance(operator, np.ndarray) else operator @ np.eye(m)
     values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[max(m - k, 0), m - 1])
-    return _significant(values[::-1], vectors[:, ::-1])
+    return _significant(values[::-1], vectors[:, ::-1], noise)
 
 
 def top_pencil(B: np.ndarray, V: np.ndarray, ridge: float | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +182,6 @@ class _InverseRoot:
         return self._damp((self.inverse_D * block.T).T)
 
 
-def _significant(values: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    threshold = len(vectors) * np.finfo(np.float64).eps * max(values[0], 0.0)
-    kept = values > threshold
+def _significant(values: np.ndarray, vectors: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    kept = values > max(noise, len(vectors) * np.finfo(np.float64).eps * values[0], 0.0)
     return values[kept], fix_signs(vectors[:, kept])

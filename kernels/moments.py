@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 
-from shallowda.kernels.eigen import psd_eigh
+from shallowda.kernels.eigen import fix_signs, psd_eigh, top_eigh
 
-__all__ = ["CovarianceRoot", "centred_gram", "column_mean", "factor_times_rows"]
+__all__ = ["CovarianceRoot", "centred_gram", "column_mean", "factor_times_rows", "resolved", "scatter_spectrum"]
 
 _BLOCK = 4096  # rows per block: large enough for BLAS, small enough that a block's copy does not matter
 
@@ -52,10 +53,34 @@ def centred_gram(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """
     shift = mean.astype(rows.dtype)
     scatter = np.zeros((rows.shape[1], rows.shape[1]))
-    for block in _blocks(len(rows)):
-        centred = rows[block] - shift
-        scatter += centred.T @ centred
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+        for block in _blocks(len(rows)):
+            centred = rows[block] - shift
+            scatter += centred.T @ centred
+    if not np.isfinite(np.trace(scatter)):
+        raise ValueError("X is so large that products of its features overflow. Scale the features down.")
     return scatter
+
+
+def _scatter_noise(scatter: np.ndarray, mean: np.ndarray, n_rows: int) -> float:
+    """Size of the round-off in a scatter matrix: eigenvalues up to it say nothing about the rows.
+
+    Products round relative to the trace; and rows that are equal up to the round-off of their mean have no variance,
+    though their scatter is not exactly zero.
+
+    Parameters
+    ----------
+    scatter : ndarray of shape (d, d)
+        From `centred_gram`.
+    mean : ndarray of shape (d,)
+    n_rows : int
+
+    Returns
+    -------
+    noise : float
+    """
+    eps = np.finfo(np.float64).eps
+    return float(len(scatter) * eps * np.trace(scatter) + n_rows * (n_rows * eps) ** 2 * (mean @ mean))
 
 
 def factor_times_rows(factor: sp.csr_array, rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -82,6 +107,62 @@ def factor_times_rows(factor: sp.csr_array, rows: np.ndarray, mean: np.ndarray) 
     return (product + np.outer(column_sums, mean)).T
 
 
+def resolved(A: np.ndarray, scatter: np.ndarray, mean: np.ndarray, n_rows: int) -> np.ndarray:
+    """Columns of A along which the variance is more than the round-off of computing it.
+
+    ``a^T S a`` that is small because large terms cancel is noise, however large its share in an eigenproblem whose
+    other directions are damped. The bound on the terms is ``(sum_i |a_i| s_i)^2`` with s_i^2 the diagonal of S.
+
+    Parameters
+    ----------
+    A : ndarray of shape (d, k)
+    scatter : ndarray of shape (d, d)
+        S, from `centred_gram`.
+    mean : ndarray of shape (d,)
+    n_rows : int
+
+    Returns
+    -------
+    mask : ndarray of shape (k,), bool
+    """
+    eps, modulus = np.finfo(np.float64).eps, np.abs(A).T
+    terms = len(scatter) * eps * (modulus @ np.sqrt(np.diag(scatter))) ** 2
+    shift = n_rows * (n_rows * eps * (modulus @ np.abs(mean))) ** 2
+    return np.einsum("ik,ik->k", A, scatter @ A) > terms + shift
+
+
+def scatter_spectrum(rows: np.ndarray, mean: np.ndarray, k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenpairs of `centred_gram` that are not zero to working precision, from the smaller of the two Gram matrices.
+
+    For d > n, ``(Xc Xc^T) u = t u`` gives the eigenvector ``Xc^T u`` of ``Xc^T Xc`` for the same t.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+    mean : ndarray of shape (d,)
+    k : int, optional
+        The k largest only.
+
+    Returns
+    -------
+    values : ndarray of shape (r,), descending
+    vectors : ndarray of shape (d, r), orthonormal
+    """
+    n, d = rows.shape
+    if d <= n:
+        gram = centred_gram(rows, mean)
+    else:
+        centred = rows.astype(np.float64) - mean
+        gram = centred_gram(centred.T, np.zeros(n))
+    noise = _scatter_noise(gram, mean, n)
+    values, vectors = psd_eigh(gram, noise) if k is None else top_eigh(gram, k, noise)
+    if d <= n:
+        return values, vectors
+    lifted = centred.T @ vectors
+    basis, triangle = scipy.linalg.qr(lifted, mode="economic")
+    return values, fix_signs(basis * np.where(np.diag(triangle) < 0, -1.0, 1.0))
+
+
 class CovarianceRoot:
     """Powers of ``cov(rows) + ridge I`` applied to row blocks, from the spectrum of the covariance.
 
@@ -104,17 +185,11 @@ class CovarianceRoot:
     """
 
     def __init__(self, rows: np.ndarray, ridge: float) -> None:
-        n, d = rows.shape
+        n = len(rows)
         self.mean = column_mean(rows)
         self.ridge = float(ridge)
-        if d <= n:
-            variances, vectors = psd_eigh(centred_gram(rows, self.mean) / (n - 1))
-        else:  # (Xc Xc^T) u = t u  gives  V = Xc^T u / sqrt(t)
-            centred = rows.astype(np.float64) - self.mean
-            values, left = psd_eigh(centred @ centred.T)
-            vectors = (centred.T @ left) / np.sqrt(values)
-            variances = values / (n - 1)
-        self.variances, self.vectors = variances, vectors
+        values, self.vectors = scatter_spectrum(rows, self.mean)
+        self.variances = values / (n - 1)
 
     def power(self, rows: np.ndarray, exponent: float) -> np.ndarray:
         """Rows multiplied by ``(cov + ridge I)^exponent``.

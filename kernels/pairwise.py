@@ -52,15 +52,26 @@ def kernel_matrix(
     ValueError
         If the kernel gives NaN or infinite values.
     """
-    named = {"filter_params": True, "gamma": gamma, "degree": degree, "coef0": coef0}
+    named: dict = {"filter_params": True, "degree": degree, "coef0": coef0}
+    if gamma is not None:
+        named["gamma"] = gamma
     with np.errstate(over="ignore", invalid="ignore"):  # looked for below
-        K = pairwise_kernels(X, Y, metric=kernel, **((params or {}) if callable(kernel) else named))
+        K = _by_rows(X, Y, kernel, params) if callable(kernel) else pairwise_kernels(X, Y, metric=kernel, **named)
     if not np.isfinite(K).all():
         raise ValueError(
             f"kernel={kernel!r} gave NaN or infinite values for these rows. Scale the features, or choose a smaller "
             "gamma or degree."
         )
     return K
+
+
+def _by_rows(X: np.ndarray, Y: np.ndarray | None, kernel: Callable, params: Mapping | None) -> np.ndarray:
+    try:
+        return pairwise_kernels(X, Y, metric=kernel, **(params or {}))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"A callable kernel takes two rows (1-D arrays) and returns a number; {kernel!r} failed on that: {error}"
+        ) from error
 
 
 def median_gamma(X: np.ndarray, kernel: str | Callable) -> float | None:

@@ -64,10 +64,10 @@ class LinearMachine:
         P = 0.5 * (P + P.T)
         P[np.diag_indices_from(P)] += ridge
         if loss == "squared":
-            weights = scipy.linalg.solve(Zs.T @ Zs + P, Zs.T @ Y, assume_a="pos")
-            bias = np.zeros(Y.shape[1])
+            triangle = _cholesky(Zs.T @ Zs + P, ridge)
+            weights, bias = scipy.linalg.cho_solve((triangle, True), Zs.T @ Y), np.zeros(Y.shape[1])
         else:
-            triangle = scipy.linalg.cholesky(2.0 * P, lower=True)
+            triangle = _cholesky(2.0 * P, ridge)
             rows = scipy.linalg.solve_triangular(triangle, Zs.T, lower=True).T
             multipliers, bias = _support_vectors(rows, Y, "linear")
             weights = scipy.linalg.solve_triangular(triangle, rows.T @ multipliers, lower=True, trans="T")
@@ -104,9 +104,9 @@ class KernelMachine:
         if loss == "squared":
             system = P.copy()
             system[source] += self.K[source]
-            alpha, bias = scipy.linalg.solve(system, select @ Y), np.zeros(Y.shape[1])
+            alpha, bias = scipy.linalg.lu_solve(scipy.linalg.lu_factor(system), select @ Y), np.zeros(Y.shape[1])
         else:
-            half = scipy.linalg.solve(2.0 * P, select)
+            half = scipy.linalg.lu_solve(scipy.linalg.lu_factor(2.0 * P), select)
             gram = self.K[source] @ half
             multipliers, bias = _support_vectors(0.5 * (gram + gram.T), Y, "precomputed")
             alpha = half @ multipliers
@@ -124,6 +124,16 @@ class KernelMachine:
 
 def _penalty_times(block: np.ndarray, E: sp.csr_array, laplacian: sp.csr_array) -> np.ndarray:
     return E @ (E.T @ block) + laplacian @ block
+
+
+def _cholesky(matrix: np.ndarray, ridge: float) -> np.ndarray:
+    try:
+        return scipy.linalg.cholesky(matrix, lower=True)
+    except scipy.linalg.LinAlgError as error:
+        raise ValueError(
+            f"The regularised system is singular to working precision: ridge={ridge} is too small for features of this "
+            "scale. Scale the features, for example with StandardScaler or Normalizer, or raise ridge."
+        ) from error
 
 
 def _risk(loss: str, fitted: np.ndarray, Y: np.ndarray) -> float:

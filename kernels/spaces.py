@@ -26,7 +26,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from shallowda.kernels.eigen import psd_eigh, top_pencil, top_pencil_factored
-from shallowda.kernels.moments import centred_gram, column_mean, factor_times_rows
+from shallowda.kernels.moments import centred_gram, column_mean, factor_times_rows, resolved
 
 __all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "linear_dual"]
 
@@ -46,7 +46,10 @@ class Space(Protocol):
         """``Phi^T E``, of shape (order, r)."""
 
     def solve(self, V: np.ndarray, ridge: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Top-k of ``(Phi^T H Phi, V V^T + diag(ridge))``: coefficients (order, k') and values (k',)."""
+        """Top-k of ``(Phi^T H Phi, V V^T + diag(ridge))``: coefficients (order, k') and values (k',).
+
+        k' < k where the rows have fewer directions of variance: what is round-off is left out.
+        """
 
     def embed(self, A: np.ndarray) -> np.ndarray:
         """``Phi A`` on the training rows, of shape (n, k)."""
@@ -73,8 +76,8 @@ class PrimalSpace:
             self.basis, triangle = scipy.linalg.qr(X.T.astype(np.float64), mode="economic")
             self.rows = triangle.T
         self.mean = column_mean(self.rows)
-        self.B = centred_gram(self.rows, self.mean)
-        self.offset = _relative(float(self.mean @ self.mean), float(np.trace(self.B)) / n)
+        self.scatter = centred_gram(self.rows, self.mean)
+        self.offset = _relative(float(self.mean @ self.mean), float(np.trace(self.scatter)) / n)
 
     def times(self, E: sp.csr_array) -> np.ndarray:
         """``Phi^T E``, of shape (order, r)."""
@@ -82,7 +85,9 @@ class PrimalSpace:
 
     def solve(self, V: np.ndarray, ridge: float, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Top-k of ``(Phi^T H Phi, V V^T + ridge I)``: see `eigen.top_pencil`."""
-        return top_pencil(self.B, V, ridge, k)
+        A, rho = top_pencil(self.scatter, V, ridge, k)
+        kept = resolved(A, self.scatter, self.mean, len(self.rows))
+        return A[:, kept], rho[kept]
 
     def embed(self, A: np.ndarray) -> np.ndarray:
         """``Phi A`` on the training rows."""
@@ -106,13 +111,20 @@ class LinearDual(PrimalSpace):
 
     def __init__(self, X: np.ndarray) -> None:
         super().__init__(X)
-        values, vectors = psd_eigh(self.B + len(X) * np.outer(self.mean, self.mean))
+        values, vectors = psd_eigh(self.scatter + len(X) * np.outer(self.mean, self.mean))
         self.root = (vectors * np.sqrt(values)) @ vectors.T
-        self.B = self.root @ self.B @ self.root
+        self.B = self.root @ self.scatter @ self.root
 
     def times(self, E: sp.csr_array) -> np.ndarray:
         """``Phi^T E``."""
         return self.root @ super().times(E)
+
+    def solve(self, V: np.ndarray, ridge: float, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Top-k of ``(Phi^T H Phi, V V^T + ridge I)``: see `eigen.top_pencil`."""
+        A, rho = top_pencil(self.B, V, ridge, k)
+        n, d = self.rows.shape
+        kept = resolved(A, self.B, np.zeros(d), n) & resolved(self.root @ A, self.scatter, self.mean, n)
+        return A[:, kept], rho[kept]
 
     def embed(self, A: np.ndarray) -> np.ndarray:
         """``Phi A`` on the training rows."""
@@ -135,8 +147,9 @@ class KernelSpace:
 
     def __init__(self, K: np.ndarray, X: np.ndarray | None = None) -> None:
         self.K, self.X = K.astype(np.float64), X
-        self.B = centred_gram(self.K, column_mean(self.K))
-        mean_square = float(self.K.mean())
+        self.mean = column_mean(self.K)
+        self.B = centred_gram(self.K, self.mean)
+        mean_square = float(self.mean.mean())
         self.offset = _relative(mean_square, float(np.trace(self.K)) / len(K) - mean_square)
 
     def times(self, E: sp.csr_array) -> np.ndarray:
@@ -145,7 +158,9 @@ class KernelSpace:
 
     def solve(self, V: np.ndarray, ridge: float | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Top-k of ``(K H K, V V^T + diag(ridge))``: see `eigen.top_pencil`."""
-        return top_pencil(self.B, V, ridge, k)
+        A, rho = top_pencil(self.B, V, ridge, k)
+        kept = resolved(A, self.B, self.mean, len(self.K))
+        return A[:, kept], rho[kept]
 
     def embed(self, A: np.ndarray) -> np.ndarray:
         """``K A`` on the training rows."""
@@ -169,9 +184,9 @@ class LinearSample:
     def __init__(self, X: np.ndarray) -> None:
         self.X = X
         self.mean = column_mean(X)
-        scatter = centred_gram(X, self.mean)
-        self.offset = _relative(float(self.mean @ self.mean), float(np.trace(scatter)) / len(X))
-        values, vectors = psd_eigh(scatter)
+        self.scatter = centred_gram(X, self.mean)
+        self.offset = _relative(float(self.mean @ self.mean), float(np.trace(self.scatter)) / len(X))
+        values, vectors = psd_eigh(self.scatter)
         self.L = X @ (vectors * np.sqrt(values))
 
     def times(self, E: sp.csr_array) -> np.ndarray:
@@ -180,7 +195,9 @@ class LinearSample:
 
     def solve(self, V: np.ndarray, ridge: float | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Top-k of ``(K H K, V V^T + diag(ridge))``: see `eigen.top_pencil_factored`."""
-        return top_pencil_factored(self.L, V, ridge, k)
+        A, rho = top_pencil_factored(self.L, V, ridge, k)
+        kept = resolved(self.lift(A).T, self.scatter, self.mean, len(self.X))
+        return A[:, kept], rho[kept]
 
     def embed(self, A: np.ndarray) -> np.ndarray:
         """``K A`` on the training rows."""

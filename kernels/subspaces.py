@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg
 
-from shallowda.kernels.eigen import top_eigh
-from shallowda.kernels.moments import centred_gram, column_mean
+from shallowda.kernels.moments import column_mean, scatter_spectrum
 
 __all__ = ["disagreement", "flow_factor", "flow_point", "pca_basis", "principal_vectors"]
 
@@ -29,16 +28,9 @@ def pca_basis(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     variances : ndarray of shape (k',), descending
         Divisor n - 1.
     """
-    n, d = rows.shape
     mean = column_mean(rows)
-    if d <= n:
-        values, basis = top_eigh(centred_gram(rows, mean), k)
-    else:
-        centred = rows.astype(np.float64) - mean
-        values, left = top_eigh(centred @ centred.T, k)
-        basis = scipy.linalg.qr(centred.T @ left / np.sqrt(values), mode="economic")[0]
-        basis *= np.sign(np.einsum("ij,ij->j", basis, centred.T @ left))
-    return mean, basis, values / (n - 1)
+    values, basis = scatter_spectrum(rows, mean, k)
+    return mean, basis, values / (len(rows) - 1)
 
 
 def principal_vectors(P: np.ndarray, Q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -8,11 +8,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+    is_classifier,
+)
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from shallowda.domains import Domains, NoTargetWarning, domain_codes, known_labels, read_domains
 from shallowda.nearest import OneNearestNeighbor
@@ -51,7 +58,8 @@ class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
                 NoTargetWarning,
                 stacklevel=4,
             )
-        self.__dict__.pop("classes_", None)
+        for name in [name for name in vars(self) if name.endswith("_") and not name.endswith("_in_")]:
+            delattr(self, name)  # of an earlier fit
         if domains.n_classes:
             self.classes_ = domains.classes
         return X, domains
@@ -90,6 +98,7 @@ class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
         -------
         accuracy : float
         """
+        check_consistent_length(X, y)
         known = known_labels(y, self.classes_ if hasattr(self, "classes_") else None)
         if sample_domain is None and not known.all():
             warn_source_score(type(self).__name__, known)
@@ -97,6 +106,16 @@ class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
         predicted = self.predict(X, sample_domain=sample_domain)
         weight = None if sample_weight is None else np.asarray(sample_weight)[known]
         return float(accuracy_score(np.asarray(y)[known], predicted[known], sample_weight=weight))
+
+
+def require_classifier(estimator: Any) -> Any:
+    """The estimator, if it is a classifier."""
+    if not is_classifier(estimator):
+        raise ValueError(
+            f"estimator must be a classifier, and {type(estimator).__name__} is not. To predict something else from "
+            "adapted features, put the predictor after the adapter in a pipeline: shallowda.make_pipeline."
+        )
+    return estimator
 
 
 def warn_source_score(name: str, known: np.ndarray) -> None:
@@ -139,7 +158,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
 
     def _base(self) -> Any:
         """Unfitted base classifier."""
-        return OneNearestNeighbor() if self.estimator is None else clone(self.estimator)
+        return OneNearestNeighbor() if self.estimator is None else require_classifier(clone(self.estimator))
 
     def _train(self, Z: np.ndarray, domains: Domains) -> None:
         """Fit the base classifier on the adapted source rows."""
@@ -153,7 +172,6 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
                 f"Unknown label type: continuous. The estimator of {name} is a classifier; put a regressor after the "
                 f"adapter instead: make_pipeline({name}(), regressor)."
             )
-        self.__dict__.pop("estimator_", None)
         Z = self._adapt(X, domains).astype(X.dtype, copy=False)
         trained = hasattr(self, "estimator_")  # pseudo-label methods train it on the way
         if domains.n_classes and not trained:

@@ -23,6 +23,9 @@ from shallowda._base import BaseAdapter
 from shallowda.kernels.pairwise import KERNELS, kernel_matrix, median_gamma
 from shallowda.kernels.spaces import KernelSpace, PrimalSpace, Space, linear_dual
 
+# offset of a space from which products of uncentred rows hold no digit of the spread, and from which there is no spread
+_FAR, _CONSTANT = 1e12, 1e24
+
 #: Constraints of the parameters that select and shape a kernel.
 KERNEL_CONSTRAINTS: dict = {
     "kernel": [StrOptions({*KERNELS, "precomputed"}), callable],
@@ -54,6 +57,8 @@ class KernelMixin:
                     "kernel='precomputed' needs the square kernel matrix of all rows (source and target); got "
                     f"{X.shape}."
                 )
+            if not np.allclose(X, X.T, rtol=1e-4, atol=1e-5 * np.abs(X).max()):
+                raise ValueError("kernel='precomputed' needs a symmetric kernel matrix of the training rows.")
             return X
         self.X_fit_ = X.copy()
         self.gamma_ = median_gamma(X, self.kernel) if self.gamma == "median" else self.gamma
@@ -107,8 +112,15 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
     def _solve(self, space: Space, V: np.ndarray, ridge: float | np.ndarray) -> tuple[np.ndarray, float]:
         """Top components of the pencil for V = Phi^T E, in the scale A^T B A = I, and the minimum of the objective."""
         A, rho = space.solve(V, ridge, self.n_components)
+        if len(rho) == 0 and _FAR < space.offset < _CONSTANT:
+            raise ValueError(
+                f"The mean of X is so far from the origin (ratio to the spread: {np.sqrt(space.offset):.2g}) that "
+                f"kernel={self.kernel!r} loses every digit. Centre the features first, for example with StandardScaler."
+            )
         if len(rho) == 0:
-            raise ValueError("X has no variance: all rows are the same, so there is nothing to project on.")
+            raise ValueError(
+                "X has no variance: all rows are the same (or all kernel values are), so nothing can be projected."
+            )
         return A, float(np.sum(1.0 / rho))
 
     def _scaled(self, A: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from shallowda._base import DomainAwareClassifier
+from shallowda._base import DomainAwareClassifier, require_classifier
 from shallowda._pseudo_labels import Pass, settle
 from shallowda._spectral import KERNEL_CONSTRAINTS, KernelMixin
 from shallowda.domains import Domains
@@ -168,6 +168,10 @@ class ARTL(KernelMixin, DomainAwareClassifier):
         -------
         self : ARTL
         """
+        self._fit(X, y, sample_domain)
+        return self
+
+    def _fit(self, X: ArrayLike, y: Any, sample_domain: Any) -> None:
         X, domains = self._read(X, y, sample_domain)
         machine = LinearMachine(X) if self._is_linear else KernelMachine(self._fit_kernel(X))
         knn_graph = kernel_knn_graph if self.kernel == "precomputed" else cosine_knn_graph
@@ -187,7 +191,6 @@ class ARTL(KernelMixin, DomainAwareClassifier):
         name = "coef_" if self._is_linear else "dual_coef_"
         setattr(self, name, machine.lift(weights).astype(X.dtype))
         self.intercept_ = bias.astype(X.dtype)
-        return self
 
     def _targets(self, domains: Domains) -> np.ndarray:
         """Values that f is fitted to on the source: one column of -1, +1 for two classes, else one column a class."""
@@ -215,7 +218,8 @@ class ARTL(KernelMixin, DomainAwareClassifier):
                 self.loss, domains.source, Y, sp.csr_array((n, 0)), sp.csr_array((n, n)), self.ridge
             )
             return self._decide(machine.values(weights)[domains.target] + bias)
-        learner = LogisticRegression(max_iter=1000) if self.estimator is None else clone(self.estimator)
+        learner = LogisticRegression(max_iter=1000) if self.estimator is None else self.estimator
+        learner = require_classifier(clone(learner))
         return domains.encode(learner.fit(Xs, domains.source_labels).predict(Xt))
 
     def _decide(self, scores: np.ndarray) -> np.ndarray:

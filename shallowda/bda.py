@@ -140,7 +140,7 @@ class BDA(JDA):
     def _adapt(self, X: np.ndarray, domains: Domains) -> np.ndarray:
         Z = super()._adapt(X, domains)
         self.mu_ = self.history_["mu"][-1]
-        if self.mu == "a_distance" and self._saturated():
+        if "marginal_distance" in self.history_ and self._saturated():
             warnings.warn(
                 "The A-distances that mu='a_distance' rests on are saturated (domains and classes are told apart "
                 f"without error), so mu={self.mu_:.2f} says nothing about the balance. Choose mu by validation "

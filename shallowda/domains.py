@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "NoTargetWarning",
     "domain_codes",
     "known_labels",
+    "label_array",
     "pack_domains",
     "read_domains",
     "row_domains",
@@ -90,6 +92,28 @@ class Domains:
         return X[self.source], X[self.target] if self.has_target else X[self.source]
 
 
+def label_array(y: Any) -> np.ndarray:
+    """Labels as an array; objects that are all numbers, or missing, become numbers (missing: NaN).
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, n_outputs)
+
+    Returns
+    -------
+    y : ndarray
+    """
+    y = np.asarray(y)
+    if y.dtype.kind != "O":
+        return y
+    missing = np.fromiter((_is_missing(value) for value in y.ravel()), dtype=bool, count=y.size).reshape(y.shape)
+    if not all(isinstance(value, Real) for value in y[~missing]):
+        return y
+    if missing.any():
+        return np.where(missing, np.nan, y).astype(float)
+    return np.array(y.tolist())
+
+
 def unlabelled(y: Any) -> np.ndarray:
     """Mask of the entries of y that mark an unlabelled target row.
 
@@ -104,12 +128,13 @@ def unlabelled(y: Any) -> np.ndarray:
     -------
     mask : ndarray of shape (n,), bool
     """
-    y = np.asarray(y)
+    y = label_array(y)
     if y.dtype.kind == "f":
         missing = np.isnan(y)
         return missing if _is_continuous(y[~missing]) else missing | (y == -1)
     if y.dtype.kind in "OUS":
-        return np.fromiter((_is_missing(value) for value in y.ravel()), dtype=bool, count=y.size).reshape(y.shape)
+        marks = (_is_missing(value) or (isinstance(value, Real) and value == -1) for value in y.ravel())
+        return np.fromiter(marks, dtype=bool, count=y.size).reshape(y.shape)
     return y == -1
 
 
@@ -117,7 +142,7 @@ def _is_missing(value: Any) -> bool:
     if isinstance(value, (str, bytes)):
         return len(value) == 0
     # NaN is not equal to itself; pandas' NA refuses to be compared
-    return value is None or type(value).__name__ == "NAType" or value != value or value == -1
+    return value is None or type(value).__name__ == "NAType" or value != value
 
 
 def _is_continuous(values: np.ndarray) -> bool:
@@ -143,7 +168,7 @@ def row_domains(y: Any, sample_domain: Any, n_samples: int) -> np.ndarray:
     ValueError
         If lengths differ, there is no source row, or the marks of y are ambiguous.
     """
-    y = None if y is None else np.asarray(y)
+    y = None if y is None else label_array(y)
     if y is not None and len(y) != n_samples:
         raise ValueError(f"y has {len(y)} entries for {n_samples} rows of X: inconsistent numbers of samples.")
     if sample_domain is not None:
@@ -182,7 +207,7 @@ def read_domains(y: Any, sample_domain: Any, n_samples: int) -> Domains:
     ValueError
         As `row_domains`; and if source labels are missing, or are not labels.
     """
-    y = None if y is None else column_or_1d(y, warn=True)
+    y = None if y is None else column_or_1d(label_array(y), warn=True)
     codes = row_domains(y, sample_domain, n_samples)
     if y is None:
         return Domains(codes >= 0, codes, np.empty(0), np.full(n_samples, -1))
@@ -191,15 +216,15 @@ def read_domains(y: Any, sample_domain: Any, n_samples: int) -> Domains:
 
 def _with_labels(y: np.ndarray, source: np.ndarray, codes: np.ndarray) -> Domains:
     labels = np.full(len(y), -1)
-    known = y[source]
-    if known.dtype.kind == "O" and all(isinstance(value, (int, np.integer)) for value in known):
-        known = known.astype(int)
+    known = label_array(y[source])  # without the marks, objects may be plain numbers
     missing = np.isnan(known) if known.dtype.kind == "f" else unlabelled(known) & (known.dtype.kind in "OUS")
     if missing.any():
         raise ValueError(
             f"y has no label (NaN or missing) for {int(missing.sum())} source row(s). Label them, leave them out, or "
             "give them a negative sample_domain if they are target rows."
         )
+    if known.dtype.kind == "f" and np.isinf(known).any():
+        raise ValueError("y contains infinity: class labels and regression targets must be finite.")
     kind = type_of_target(known, input_name="y")
     if kind == "continuous":
         if source.all():
@@ -263,7 +288,7 @@ def known_labels(y: Any, classes: np.ndarray | None = None) -> np.ndarray:
     ValueError
         If no label is known.
     """
-    y = np.asarray(y)
+    y = label_array(y)
     known = ~unlabelled(y)
     if classes is not None and classes.dtype.kind in "if" and -1 in classes and y.dtype.kind in "if":
         known |= y == -1
@@ -274,14 +299,17 @@ def known_labels(y: Any, classes: np.ndarray | None = None) -> np.ndarray:
 
 def _refuse_ambiguous_marks(y: np.ndarray, source: np.ndarray) -> None:
     """{-1, +1} labels look like one class and a mark: they are not guessed at."""
-    if y.dtype.kind not in "if" or source.all() or np.any(np.isnan(y[~source].astype(float))):
+    if y.dtype.kind not in "if" or source.all():
         return
+    help_ = "Pass sample_domain (>= 0 source, < 0 target): it decides, and -1 then counts as a class."
+    minus_one, not_a_number = np.any(y[~source] == -1), np.any(np.isnan(y[~source].astype(float)))
+    if minus_one and not_a_number:
+        raise ValueError(f"y holds both NaN and -1, and either can mark the unlabelled target rows. {help_}")
     classes = np.unique(y[source])
-    if len(classes) == 1:
+    if minus_one and len(classes) == 1:
         raise ValueError(
-            f"y holds only the class {classes[0]} besides -1, and -1 marks unlabelled target rows. If your labels are "
-            f"{-1, +1}, pass sample_domain (>= 0 source, < 0 target), so that -1 counts as a class; if the source "
-            "really has one class only, pass sample_domain as well."
+            f"y holds only the class {classes[0]} besides -1, and -1 marks unlabelled target rows. Labels that are "
+            "{-1, +1}, or a source of one class, cannot be told apart from that. " + help_
         )
 
 
@@ -333,15 +361,24 @@ def pack_domains(Xs: Any, ys: Any, Xt: Any, yt: Any = None) -> tuple[Any, np.nda
         if len(rows) != len(marks):
             raise ValueError(f"source domain {number}: {len(rows)} rows of Xs but {len(marks)} labels in ys.")
     X = _stack([*sources, Xt])
-    known = np.concatenate([column_or_1d(marks) for marks in labels])
+    known = [column_or_1d(label_array(marks)) for marks in labels]
     n_target = len(Xt)
     if yt is not None:
         check_consistent_length(Xt, yt)
-        y = np.concatenate([known, column_or_1d(yt)])
+        y = _concatenated([*known, column_or_1d(label_array(yt))])
     else:
-        y = _append_marks(known, n_target)
+        y = _append_marks(_concatenated(known), n_target)
     codes = np.repeat([*range(len(sources)), -1], [*map(len, sources), n_target])
     return X, y, codes
+
+
+def _concatenated(labels: list[np.ndarray]) -> np.ndarray:
+    """Labels of all domains in one type: int64 for integers and booleans, never numbers turned into strings."""
+    kinds = {part.dtype.kind in "OUS" for part in labels}
+    if len(kinds) > 1:
+        raise ValueError("Some labels are strings and some are numbers; all domains need the same label set.")
+    y = np.concatenate(labels)
+    return y.astype(np.int64) if y.dtype.kind in "iub" else y
 
 
 def _append_marks(known: np.ndarray, n_target: int) -> np.ndarray:
@@ -354,8 +391,7 @@ def _append_marks(known: np.ndarray, n_target: int) -> np.ndarray:
             "ys contains the label -1, which also marks unlabelled target rows: pass sample_domain to fit.",
             stacklevel=3,
         )
-    kind = known.dtype if known.dtype.kind == "f" else np.int64
-    return np.concatenate([known.astype(kind), np.full(n_target, -1, dtype=kind)])
+    return np.concatenate([known, np.full(n_target, -1, dtype=known.dtype)])
 
 
 def _is_several(Xs: Any) -> bool:
@@ -378,7 +414,7 @@ def _stack(parts: Sequence[Any]) -> Any:
         if libraries == {"polars"}:
             import polars
 
-            return polars.concat(parts)
+            return polars.concat(parts, how="vertical_relaxed")
     arrays = [np.asarray(part) for part in parts]
     for array in arrays:
         if array.ndim != 2 or array.shape[1] != arrays[0].shape[-1]:

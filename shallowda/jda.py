@@ -90,7 +90,7 @@ class JDA(SpectralAdapter):
     >>> rng = np.random.RandomState(0)
     >>> ys = np.repeat([0, 1, 2], 30)
     >>> Xs = np.eye(5)[ys] * 4 + rng.randn(90, 5)
-    >>> Xt = np.eye(5)[ys] * 4 + rng.randn(90, 5) + [2, -2, 2, 0, 0]
+    >>> Xt = np.eye(5)[ys] * 4 + rng.randn(90, 5) + [0, 0, 0, 3, 3]
     >>> X, y, sample_domain = pack_domains(Xs, ys, Xt)
     >>> jda = JDA(n_components=3).fit(X, y)
     >>> jda.score(Xt, ys) > 0.9

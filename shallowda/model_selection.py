@@ -42,6 +42,8 @@ class SourceTargetKFold(BaseCrossValidator):
     [0 1 2 4] [3 5]
     """
 
+    __metadata_request__split = {"sample_domain": True}
+
     _folds: type = KFold
 
     def __init__(
@@ -52,7 +54,12 @@ class SourceTargetKFold(BaseCrossValidator):
         self.random_state = random_state
 
     def split(
-        self, X: ArrayLike, y: ArrayLike | None = None, groups: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        *,
+        sample_domain: ArrayLike | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Row indices of training and test part of each fold.
 
@@ -62,7 +69,10 @@ class SourceTargetKFold(BaseCrossValidator):
         y : array-like of shape (n_samples,)
             Marks the target rows.
         groups : array-like of shape (n_samples,), optional
-            `sample_domain`, where y does not mark the target.
+            Stands in for `sample_domain` where metadata routing is off: ``search.fit(X, y, groups=sample_domain,
+            ...)``.
+        sample_domain : array-like of shape (n_samples,), optional
+            >= 0 for source rows, < 0 for target rows; needed where y does not mark the target.
 
         Yields
         ------
@@ -71,7 +81,7 @@ class SourceTargetKFold(BaseCrossValidator):
         if y is None:
             raise ValueError("The target rows must be marked: pass y.")
         y = np.asarray(y)
-        codes = row_domains(y, groups, len(y))
+        codes = row_domains(y, groups if sample_domain is None else sample_domain, len(y))
         source, target = np.flatnonzero(codes >= 0), np.flatnonzero(codes < 0)
         state = self.random_state if self.shuffle else None
         folds = self._folds(self.n_splits, shuffle=self.shuffle, random_state=state)
@@ -80,12 +90,12 @@ class SourceTargetKFold(BaseCrossValidator):
         for train, test in folds.split(source, labels):
             yield np.sort(np.concatenate([source[train], target])), source[test]
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None, *, sample_domain: Any = None) -> int:
         """Number of folds.
 
         Parameters
         ----------
-        X, y, groups : object
+        X, y, groups, sample_domain : object
             Ignored.
 
         Returns
@@ -167,10 +177,21 @@ def source_accuracy(estimator: Any, X: ArrayLike, y: ArrayLike, *, sample_domain
 
 
 def _predict(estimator: Any, X: Any, codes: np.ndarray) -> np.ndarray:
+    estimator = getattr(estimator, "best_estimator_", estimator)
     if isinstance(estimator, Pipeline):
-        for _, step in estimator.steps[:-1]:
-            if step is None or step == "passthrough":
-                continue
-            X = step.transform(X, **({"sample_domain": codes} if accepts_domains(step, "transform") else {}))
-        return _predict(estimator.steps[-1][1], X, codes)
-    return estimator.predict(X, **({"sample_domain": codes} if accepts_domains(estimator, "predict") else {}))
+        return _predict(estimator.steps[-1][1], _transform(estimator[:-1], X, codes), codes)
+    return estimator.predict(X, **_domain_of_rows(estimator, "predict", codes))
+
+
+def _transform(step: Any, X: Any, codes: np.ndarray) -> Any:
+    if isinstance(step, Pipeline):
+        for _, inner in step.steps:
+            X = _transform(inner, X, codes)
+        return X
+    if step is None or isinstance(step, str):  # "passthrough"
+        return X
+    return step.transform(X, **_domain_of_rows(step, "transform", codes))
+
+
+def _domain_of_rows(estimator: Any, method: str, codes: np.ndarray) -> dict:
+    return {"sample_domain": codes} if accepts_domains(estimator, method) else {}

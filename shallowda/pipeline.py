@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import sklearn
 import sklearn.pipeline
 from numpy.typing import ArrayLike
@@ -143,9 +144,17 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _apply(self, X: np.ndarray, codes: np.ndarray) -> np.ndarray:
         parts = [
-            (codes == code, np.asarray(self._transformer_of(int(code)).transform(X[codes == code])))
-            for code in np.unique(codes)
+            (codes == code, self._transformer_of(int(code)).transform(X[codes == code])) for code in np.unique(codes)
         ]
+        if any(sp.issparse(part) for _, part in parts):
+            raise ValueError("PerDomain needs dense output: set sparse_output=False on the transformer.")
+        parts = [(rows, np.asarray(part)) for rows, part in parts]
+        widths = sorted({part.shape[1] for _, part in parts})
+        if len(widths) > 1:
+            raise ValueError(
+                f"The transformers of the domains give different numbers of columns: {widths}. Use one that keeps the "
+                "number of columns whatever the rows are."
+            )
         Z = np.empty((len(X), parts[0][1].shape[1]), dtype=parts[0][1].dtype)
         for rows, part in parts:
             Z[rows] = part

@@ -99,8 +99,8 @@ class TJM(SpectralAdapter):
     >>> import numpy as np
     >>> from shallowda import TJM, pack_domains
     >>> rng = np.random.RandomState(0)
-    >>> Xs, ys = 0.1 * rng.randn(60, 4), np.repeat([0, 1], 30)
-    >>> X, y, sample_domain = pack_domains(Xs, ys, 0.1 * (rng.randn(50, 4) + 1))
+    >>> Xs, ys = 0.01 * rng.randn(60, 4), np.repeat([0, 1], 30)
+    >>> X, y, sample_domain = pack_domains(Xs, ys, 0.01 * (rng.randn(50, 4) + 1))
     >>> tjm = TJM(n_components=2).fit(X, y)
     >>> tjm.source_relevance_.shape
     (60,)
