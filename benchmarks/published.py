@@ -1,7 +1,7 @@
 """Every estimator beside published accuracies, on the files at hand: ``python benchmarks/published.py``.
 
-Needs SHALLOWDA_DATA and the extra ``demo`` (rich). Each row says what was run and where the published figures come from.
-Protocols of re-reported figures are not always known; differences are discussed below the table.
+Needs SHALLOWDA_DATA and the extra ``demo`` (rich). Each row says what was run and where the published figures come
+from. Protocols of re-reported figures are not always known; differences are discussed below the table.
 """
 
 from __future__ import annotations
@@ -127,13 +127,13 @@ ROWS = [
 ]
 
 NOTES = """\
-SURF: histograms divided by their sum, z-scored per domain; digits: unit rows. TCA, JDA, BDA, ARTL and TJM scale SURF rows to
-unit norm after that. Differences of more than 3 points in a cell or 1 in a mean:
-JDA is the one protocol known in full, and is reproduced to the digit. TCA and GFK figures are the best of grids of k and
-lambda (on target labels). SubspaceAlignment was re-reported with unknown dimension and preprocessing. CORAL's SVM had its C
-chosen by cross-validation in the paper, 1 here. TJM's published cells come with k = 20 and are late passes of the
-reweighting, where few labels flip. ARTL's cells were re-reported with an unknown kernel, normalisation and number of passes;
-its digits cells are not reached by any single pass of either loss here."""
+SURF: histograms divided by their sum, z-scored per domain; digits: unit rows. TCA, JDA, BDA, ARTL and TJM scale SURF
+rows to unit norm after that. Differences of more than 3 points in a cell or 1 in a mean: JDA is the one protocol known
+in full, and is reproduced to the digit. TCA and GFK figures are the best of grids of k and lambda (on target labels).
+SubspaceAlignment was re-reported with unknown dimension and preprocessing. CORAL's SVM had its C chosen by
+cross-validation in the paper, 1 here. TJM's published cells come with k = 20 and are late passes of the reweighting,
+where few labels flip. ARTL's cells were re-reported with an unknown kernel, normalisation and number of passes; its
+digits cells are not reached by any single pass of either loss here."""
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ with their weights), the functions f = K alpha are fitted under the penalty ``al
     squared loss   w = (Z_s^T Z_s + P)^{-1} Z_s^T Y         alpha = (J K + P)^{-1} J Y
     hinge loss     w = (2 P)^{-1} Z_s^T (y o beta)          alpha = (2 P)^{-1} J^T (y o beta)
 
-where beta solves the box-constrained dual of a support vector machine with bound 1/ns (the hinge loss is averaged),
-which libsvm does. For the linear kernel both coordinates give the same predictions.
+where beta solves the dual of a support vector machine with bound 1 (losses are summed over the source rows), which
+libsvm does. For the linear kernel both coordinates give the same predictions.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _cholesky(matrix: np.ndarray, ridge: float) -> np.ndarray:
 def _risk(loss: str, fitted: np.ndarray, Y: np.ndarray) -> float:
     if loss == "squared":
         return float(np.sum((fitted - Y) ** 2))
-    return float(np.sum(np.mean(np.maximum(0.0, 1.0 - Y * fitted), axis=0)))
+    return float(np.sum(np.maximum(0.0, 1.0 - Y * fitted)))
 
 
 def _support_vectors(rows: np.ndarray, signs: np.ndarray, kernel: str) -> tuple[np.ndarray, np.ndarray]:
@@ -149,7 +149,7 @@ def _support_vectors(rows: np.ndarray, signs: np.ndarray, kernel: str) -> tuple[
         if np.all(y == y[0]):
             bias[column] = y[0]
             continue
-        machine = SVC(C=1.0 / len(rows), kernel=kernel, tol=_SVM_TOLERANCE).fit(rows, y)
+        machine = SVC(C=1.0, kernel=kernel, tol=_SVM_TOLERANCE).fit(rows, y)
         multipliers[machine.support_, column] = machine.dual_coef_[0]
         bias[column] = machine.intercept_[0]
     return multipliers, bias

@@ -41,8 +41,9 @@ class ARTL(KernelMixin, DomainAwareClassifier):
     Parameters
     ----------
     loss : {"squared", "hinge"}, default="squared"
-        "squared" is ARRLS (closed form), "hinge" ARSVM (loss averaged over the source, with a bias; one machine per
-        class against the rest).
+        "squared" is ARRLS (closed form), "hinge" ARSVM (with a bias; one machine per class against the rest). Both are
+        summed over the source rows, so that the weights below mean the same for either. The paper averages the hinge
+        loss: its ridge, lambda and gamma are those below divided by the number of source rows.
     kernel : str or callable, default="linear"
         Any name of scikit-learn's ``pairwise_kernels``, "precomputed", or a callable. The linear kernel is solved in
         min(d, n) dimensions and predicts exactly as its kernel form.

@@ -67,8 +67,8 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         self.transformer = transformer
 
     def _validated(self, X: ArrayLike, reset: bool) -> np.ndarray:
-        finite = "allow-nan" if get_tags(self.transformer).input_tags.allow_nan else True
-        return validate_data(self, X, dtype=DTYPES, ensure_all_finite=finite, reset=reset)
+        # whether NaN is welcome is the transformer's to say: an imputer may stand at the head of a pipeline
+        return validate_data(self, X, dtype=DTYPES, ensure_all_finite="allow-nan", reset=reset)
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> PerDomain:
         """Fit one transformer per domain.

@@ -40,6 +40,14 @@ def zscores(rows):
 
 
 class TestPerDomain:
+    def test_an_imputer_at_the_head_of_a_pipeline_sees_missing_values(self, problem):
+        X = problem.X.copy()
+        X[::7, 1] = np.nan
+        steps = sklearn.pipeline.make_pipeline(SimpleImputer(), StandardScaler())
+        assert np.isfinite(PerDomain(steps).fit_transform(X, problem.y)).all()
+        with pytest.raises(ValueError, match="Normalizer does not accept missing values"):
+            PerDomain(Normalizer()).fit(X, problem.y)
+
     def test_z_scores_by_hand(self, problem):
         source, target = problem.domain >= 0, problem.domain < 0
         scaler = PerDomain(StandardScaler())

@@ -75,8 +75,8 @@ def test_hinge_primal_value_is_the_dual_value():
     assert abs(multipliers[~source]).max() < 1e-9
     beta = multipliers[source] * signs
     assert beta.min() > -1e-9
-    assert beta.max() <= 1 / source.sum() + 1e-9
-    assert abs(multipliers.sum()) < 1e-9
+    assert beta.max() <= 1 + 1e-9
+    assert abs(multipliers.sum()) < 1e-8
     dual = beta.sum() - 0.5 * np.sum(multipliers * (K @ alpha))
     assert objective == pytest.approx(dual, rel=1e-5)
 

@@ -1,12 +1,13 @@
 import numpy as np
 import oracles
 import pytest
+from scipy.optimize import minimize
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 
 from shallowda import ARTL, pack_domains
-from shallowda.kernels.neighbours import cosine_knn_graph, normalised_laplacian
+from shallowda.kernels.neighbours import cosine_knn_graph, kernel_knn_graph, normalised_laplacian
 
 Xs, ys, Xt, yt = oracles.shifted_domains(9)
 X, y, sample_domain = pack_domains(Xs, ys, Xt)
@@ -53,6 +54,35 @@ def test_linear_kernel_predicts_as_its_kernel_form(loss, d):
 @pytest.mark.parametrize("loss", ["squared", "hinge"])
 def test_adapts(loss):
     assert ARTL(loss).fit(X, y).score(Xt, yt) > 0.9
+
+
+def test_hinge_loss_averaged_as_in_the_paper():
+    """B = 2 (sigma I + (gamma L + lambda M) K), beta in [0, 1/ns]: its weights are ours divided by ns."""
+    two = np.where(ys == 2, 1, ys)
+    rows, marks, _ = pack_domains(Xs, two, Xt)
+    K, ns = rbf_kernel(rows, gamma=0.02), len(Xs)
+    start = DummyClassifier(strategy="stratified", random_state=0)
+    artl = ARTL("hinge", kernel="precomputed", ridge=0.1, mmd_weight=3.0, manifold_weight=0.5, estimator=start)
+    artl.fit(K, marks)
+    first = start.fit(K[source], two).predict(K[~source])
+    M = oracles.mmd_matrix(source, np.r_[two, first], 2, authors=True)
+    laplacian = normalised_laplacian(kernel_knn_graph(K, 10)).toarray()
+    B = 2 / ns * (0.1 * np.eye(len(K)) + (0.5 * laplacian + 3.0 * M) @ K)
+    signs, J = 2.0 * two - 1, np.eye(len(K))[source]
+    Q = signs[:, None] * (J @ K @ np.linalg.solve(B, J.T)) * signs
+    bounds, balance = [(0, 1 / ns)] * ns, {"type": "eq", "fun": lambda b: ns * signs @ b, "jac": lambda b: ns * signs}
+    dual = minimize(
+        lambda b: 0.5 * b @ Q @ b - b.sum(),
+        np.full(ns, 0.5 / ns),
+        jac=lambda b: Q @ b - 1,
+        bounds=bounds,
+        constraints=balance,
+        method="SLSQP",
+        options={"maxiter": 1000, "ftol": 1e-14},
+    )
+    f = K @ np.linalg.solve(B, J.T @ (signs * dual.x))
+    difference = artl.decision_function(K) - f
+    assert np.ptp(difference) < 1e-2 * np.ptp(f)  # equal up to the bias
 
 
 def test_more_passes_settle():
