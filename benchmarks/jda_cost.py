@@ -1,8 +1,8 @@
 """Time and peak memory of JDA against PCA of the same array, in one run: ``python benchmarks/jda_cost.py``.
 
 Each fit runs in a process of its own (peak memory is a process figure), interleaved over three rounds; medians are
-printed. Memory is the peak resident size beyond that of the process with the data loaded. The classes overlap, so that the
-labels keep changing and JDA makes its ten passes.
+printed. Memory is the peak resident size beyond that of the process with the data loaded. The classes overlap, so that
+the labels keep changing and JDA makes its ten passes.
 """
 
 from __future__ import annotations
