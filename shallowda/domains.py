@@ -264,7 +264,7 @@ def domain_codes(sample_domain: Any, n_samples: int) -> np.ndarray:
     if codes.dtype.kind not in "iuf" or not np.all(np.isfinite(codes)) or np.any(codes != np.floor(codes)):
         raise ValueError(
             "sample_domain must hold integers, >= 0 for source rows and < 0 for target rows; "
-            f"got {codes.dtype} values such as {codes[0]!r}."
+            f"got {codes.dtype} values such as {codes[:1].tolist()[0]!r}."
         )
     return codes.astype(int)
 

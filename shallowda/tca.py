@@ -35,7 +35,8 @@ class TCAEstimator(SpectralAdapter):
         scikit-learn's ``pairwise_kernels``, "precomputed" (X is the kernel matrix of all rows), or a callable.
     gamma : float, "median" or None, default="median"
         Kernel width. "median": 1 / median squared distance (RBF), 1 / median L1 distance (Laplacian), 1 / median
-        squared norm (polynomial, sigmoid). None: scikit-learn's 1 / n_features.
+        squared norm (polynomial, sigmoid). It sets the scale; try multiples of it too. None: scikit-learn's default for
+        the kernel (1 / n_features for most).
     degree : float, default=3
         Degree of the polynomial kernel.
     coef0 : float, default=1
@@ -44,7 +45,8 @@ class TCAEstimator(SpectralAdapter):
         Keyword arguments of a callable kernel.
     ridge : float > 0, default=1.0
         Weight of the ridge: mu of the 2011 paper, 1/mu of the IJCAI 2009 draft and of packages that put mu on the MMD
-        term. Larger means less adaptation. Not scale free: it is meant for rows of unit norm.
+        term. Larger means less adaptation, and it begins to matter where it reaches the squared mean gap in M's
+        scaling; much below, the gap is simply removed. Not scale free: it is meant for rows of unit norm.
     mmd_scaling : {"authors", "paper"}, default="authors"
         "authors" divides M by its Frobenius norm, as the code behind published accuracies does; "paper" does not. The
         two agree when ridge is changed by that factor, 1/ns + 1/nt.
@@ -63,7 +65,7 @@ class TCAEstimator(SpectralAdapter):
     X_fit_ : ndarray of shape (n_samples, n_features)
         Training rows; nonlinear kernels only.
     gamma_ : float or None
-        Width used; nonlinear kernels only.
+        Width used, None for the kernel's default; nonlinear kernels only.
     classes_ : ndarray of shape (n_classes,)
     estimator_ : classifier
     n_features_in_ : int
