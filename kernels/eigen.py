@@ -14,11 +14,12 @@ import logging
 
 import numpy as np
 import scipy.linalg
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 __all__ = ["fix_signs", "psd_eigh", "top_eigh", "top_pencil", "top_pencil_factored"]
 
 _LANCZOS_ORDER = 700  # up to this order LAPACK's subset solver is faster than Lanczos for every k (2 cores, OpenBLAS)
+_LANCZOS_SHARE = 20  # and for more than this share of the eigenpairs, whatever the order
 
 logger = logging.getLogger("shallowda")
 
@@ -66,7 +67,7 @@ def top_eigh(operator: np.ndarray | LinearOperator, k: int, noise: float = 0.0) 
     """The k largest eigenpairs of a positive semi-definite operator, fewer where its rank is smaller.
 
     Small matrices go to LAPACK's subset solver, large ones to Lanczos at full precision from a fixed start vector. A
-    spectrum on which Lanczos does not converge is left to LAPACK: the same answer, later.
+    spectrum on which Lanczos fails is left to LAPACK: the same answer, later.
 
     Parameters
     ----------
@@ -83,12 +84,12 @@ def top_eigh(operator: np.ndarray | LinearOperator, k: int, noise: float = 0.0) 
     m = operator.shape[0]
     if m == 0:
         return np.empty(0), np.empty((0, 0))
-    if m > _LANCZOS_ORDER and k < m // 5:
+    if m > _LANCZOS_ORDER and k < m // _LANCZOS_SHARE:
         start = np.random.RandomState(0).standard_normal(m)
         try:
             values, vectors = eigsh(operator, k=k, which="LA", v0=start)
-        except ArpackNoConvergence as error:
-            logger.info("Lanczos did not converge (order %d, k=%d: %s); solving densely.", m, k, error)
+        except ArpackError as error:
+            logger.info("Lanczos failed (order %d, k=%d: %s); solving densely.", m, k, error)
         else:
             order = np.argsort(values)[::-1]
             return _significant(values[order], vectors[:, order], noise)
@@ -117,12 +118,13 @@ def top_pencil(B: np.ndarray, V: np.ndarray, ridge: float | np.ndarray, k: int) 
     Notes
     -----
     With ``F = a^{-1/2}`` in the sense ``F^T a F = I`` the problem is the standard one for ``C = F^T B F``; when
-    ``C q = rho q`` then ``A = F q rho^{-1/2}``. Cost: m^2 r for C, then a top-k symmetric eigenproblem of order m.
+    ``C q = rho q`` then ``A = F q rho^{-1/2}``. C is formed (m^2 r) up to order 700 and applied above.
     """
     root = _InverseRoot(V, ridge, len(B))
     m = len(B)
     if m > _LANCZOS_ORDER:
-        C = LinearOperator((m, m), matvec=lambda x: root.adjoint(B @ root.apply(x)), dtype=np.float64)
+        product = lambda x: root.adjoint(B @ root.apply(x))  # noqa: E731
+        C = LinearOperator((m, m), matvec=product, matmat=product, dtype=np.float64)
     else:
         C = root.adjoint(root.adjoint(B).T)
     rho, vectors = top_eigh(C, k)

@@ -51,18 +51,17 @@ def centred_gram(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
     -------
     scatter : ndarray of shape (d, d), float64, symmetric
     """
-    shift = mean.astype(rows.dtype)
     scatter = np.zeros((rows.shape[1], rows.shape[1]))
     with np.errstate(over="ignore", invalid="ignore"):  # looked for below
         for block in _blocks(len(rows)):
-            centred = rows[block] - shift
+            centred = rows[block] - mean  # float64, whatever the rows are
             scatter += centred.T @ centred
     if not np.isfinite(np.trace(scatter)):
         raise ValueError("X is so large that products of its features overflow. Scale the features down.")
     return scatter
 
 
-def _scatter_noise(scatter: np.ndarray, mean: np.ndarray, n_rows: int) -> float:
+def _scatter_noise(scatter: np.ndarray, mean: np.ndarray, n_rows: int, rows_eps: float) -> float:
     """Size of the round-off in a scatter matrix: eigenvalues up to it say nothing about the rows.
 
     Products round relative to the trace; and rows that are equal up to the round-off of their mean have no variance,
@@ -74,13 +73,16 @@ def _scatter_noise(scatter: np.ndarray, mean: np.ndarray, n_rows: int) -> float:
         From `centred_gram`.
     mean : ndarray of shape (d,)
     n_rows : int
+    rows_eps : float
+        Relative round-off of the rows themselves.
 
     Returns
     -------
     noise : float
     """
-    eps = np.finfo(np.float64).eps
-    return float(len(scatter) * eps * np.trace(scatter) + n_rows * (n_rows * eps) ** 2 * (mean @ mean))
+    eps, trace = np.finfo(np.float64).eps, np.trace(scatter)
+    entries = 4 * rows_eps**2 * (trace + n_rows * (mean @ mean))
+    return float(len(scatter) * eps * trace + n_rows * (n_rows * eps) ** 2 * (mean @ mean) + entries)
 
 
 def factor_times_rows(factor: sp.csr_array, rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -107,7 +109,7 @@ def factor_times_rows(factor: sp.csr_array, rows: np.ndarray, mean: np.ndarray) 
     return (product + np.outer(column_sums, mean)).T
 
 
-def resolved(A: np.ndarray, scatter: np.ndarray, mean: np.ndarray, n_rows: int) -> np.ndarray:
+def resolved(A: np.ndarray, scatter: np.ndarray, mean: np.ndarray, n_rows: int, rows_eps: float) -> np.ndarray:
     """Columns of A along which the variance is more than the round-off of computing it.
 
     ``a^T S a`` that is small because large terms cancel is noise, however large its share in an eigenproblem whose
@@ -120,6 +122,8 @@ def resolved(A: np.ndarray, scatter: np.ndarray, mean: np.ndarray, n_rows: int) 
         S, from `centred_gram`.
     mean : ndarray of shape (d,)
     n_rows : int
+    rows_eps : float
+        Relative round-off of the rows themselves.
 
     Returns
     -------
@@ -128,7 +132,8 @@ def resolved(A: np.ndarray, scatter: np.ndarray, mean: np.ndarray, n_rows: int) 
     eps, modulus = np.finfo(np.float64).eps, np.abs(A).T
     terms = len(scatter) * eps * (modulus @ np.sqrt(np.diag(scatter))) ** 2
     shift = n_rows * (n_rows * eps * (modulus @ np.abs(mean))) ** 2
-    return np.einsum("ik,ik->k", A, scatter @ A) > terms + shift
+    entries = 4 * rows_eps**2 * (modulus**2 @ (n_rows * mean**2 + np.diag(scatter)))
+    return np.einsum("ik,ik->k", A, scatter @ A) > terms + shift + entries
 
 
 def scatter_spectrum(rows: np.ndarray, mean: np.ndarray, k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +159,7 @@ def scatter_spectrum(rows: np.ndarray, mean: np.ndarray, k: int | None = None) -
     else:
         centred = rows.astype(np.float64) - mean
         gram = centred_gram(centred.T, np.zeros(n))
-    noise = _scatter_noise(gram, mean, n)
+    noise = _scatter_noise(gram, mean, n, np.finfo(rows.dtype).eps)
     values, vectors = psd_eigh(gram, noise) if k is None else top_eigh(gram, k, noise)
     if d <= n:
         return values, vectors

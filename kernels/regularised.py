@@ -23,6 +23,7 @@ from sklearn.svm import SVC
 __all__ = ["KernelMachine", "LinearMachine"]
 
 _SVM_TOLERANCE = 1e-6
+_SMALLEST_RECIPROCAL = 1e-15  # of the condition number
 
 
 class LinearMachine:
@@ -91,7 +92,7 @@ class KernelMachine:
     """
 
     def __init__(self, K: np.ndarray) -> None:
-        self.K = K.astype(np.float64)
+        self.K = np.asarray(K, dtype=np.float64)
 
     def solve(
         self, loss: str, source: np.ndarray, Y: np.ndarray, E: sp.csr_array, laplacian: sp.csr_array, ridge: float
@@ -104,9 +105,9 @@ class KernelMachine:
         if loss == "squared":
             system = P.copy()
             system[source] += self.K[source]
-            alpha, bias = scipy.linalg.lu_solve(scipy.linalg.lu_factor(system), select @ Y), np.zeros(Y.shape[1])
+            alpha, bias = _solve(system, select @ Y, ridge), np.zeros(Y.shape[1])
         else:
-            half = scipy.linalg.lu_solve(scipy.linalg.lu_factor(2.0 * P), select)
+            half = _solve(2.0 * P, select, ridge)
             gram = self.K[source] @ half
             multipliers, bias = _support_vectors(0.5 * (gram + gram.T), Y, "precomputed")
             alpha = half @ multipliers
@@ -130,10 +131,24 @@ def _cholesky(matrix: np.ndarray, ridge: float) -> np.ndarray:
     try:
         return scipy.linalg.cholesky(matrix, lower=True)
     except scipy.linalg.LinAlgError as error:
-        raise ValueError(
-            f"The regularised system is singular to working precision: ridge={ridge} is too small for features of this "
-            "scale. Scale the features, for example with StandardScaler or Normalizer, or raise ridge."
-        ) from error
+        raise _singular(ridge) from error
+
+
+def _solve(matrix: np.ndarray, right: np.ndarray, ridge: float) -> np.ndarray:
+    """LU solve that refuses a matrix whose solution would hold no digits worth having."""
+    one_norm = np.abs(matrix).sum(axis=0).max()
+    factors, pivots, info = scipy.linalg.lapack.dgetrf(matrix)
+    reciprocal = scipy.linalg.lapack.dgecon(factors, one_norm)[0] if info == 0 else 0.0
+    if not reciprocal > _SMALLEST_RECIPROCAL:
+        raise _singular(ridge)
+    return scipy.linalg.lu_solve((factors, pivots), right)
+
+
+def _singular(ridge: float) -> ValueError:
+    return ValueError(
+        f"The regularised system is singular to working precision: ridge={ridge} is too small for features (or kernel "
+        "values) of this scale. Scale the features, for example with StandardScaler or Normalizer, or raise ridge."
+    )
 
 
 def _risk(loss: str, fitted: np.ndarray, Y: np.ndarray) -> float:

@@ -71,7 +71,7 @@ class PrimalSpace:
 
     def __init__(self, X: np.ndarray) -> None:
         n, d = X.shape
-        self.basis, self.rows = None, X
+        self.basis, self.rows, self.eps = None, X, np.finfo(X.dtype).eps
         if d > n:
             self.basis, triangle = scipy.linalg.qr(X.T.astype(np.float64), mode="economic")
             self.rows = triangle.T
@@ -86,7 +86,7 @@ class PrimalSpace:
     def solve(self, V: np.ndarray, ridge: float, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Top-k of ``(Phi^T H Phi, V V^T + ridge I)``: see `eigen.top_pencil`."""
         A, rho = top_pencil(self.scatter, V, ridge, k)
-        kept = resolved(A, self.scatter, self.mean, len(self.rows))
+        kept = resolved(A, self.scatter, self.mean, len(self.rows), self.eps)
         return A[:, kept], rho[kept]
 
     def embed(self, A: np.ndarray) -> np.ndarray:
@@ -123,7 +123,8 @@ class LinearDual(PrimalSpace):
         """Top-k of ``(Phi^T H Phi, V V^T + ridge I)``: see `eigen.top_pencil`."""
         A, rho = top_pencil(self.B, V, ridge, k)
         n, d = self.rows.shape
-        kept = resolved(A, self.B, np.zeros(d), n) & resolved(self.root @ A, self.scatter, self.mean, n)
+        kept = resolved(A, self.B, np.zeros(d), n, self.eps)
+        kept &= resolved(self.root @ A, self.scatter, self.mean, n, self.eps)
         return A[:, kept], rho[kept]
 
     def embed(self, A: np.ndarray) -> np.ndarray:
@@ -146,7 +147,7 @@ class KernelSpace:
     """
 
     def __init__(self, K: np.ndarray, X: np.ndarray | None = None) -> None:
-        self.K, self.X = K.astype(np.float64), X
+        self.K, self.X, self.eps = np.asarray(K, dtype=np.float64), X, np.finfo(K.dtype).eps
         self.mean = column_mean(self.K)
         self.B = centred_gram(self.K, self.mean)
         mean_square = float(self.mean.mean())
@@ -159,7 +160,7 @@ class KernelSpace:
     def solve(self, V: np.ndarray, ridge: float | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Top-k of ``(K H K, V V^T + diag(ridge))``: see `eigen.top_pencil`."""
         A, rho = top_pencil(self.B, V, ridge, k)
-        kept = resolved(A, self.B, self.mean, len(self.K))
+        kept = resolved(A, self.B, self.mean, len(self.K), self.eps)
         return A[:, kept], rho[kept]
 
     def embed(self, A: np.ndarray) -> np.ndarray:
@@ -182,7 +183,7 @@ class LinearSample:
     """
 
     def __init__(self, X: np.ndarray) -> None:
-        self.X = X
+        self.X, self.eps = X, np.finfo(X.dtype).eps
         self.mean = column_mean(X)
         self.scatter = centred_gram(X, self.mean)
         self.offset = _relative(float(self.mean @ self.mean), float(np.trace(self.scatter)) / len(X))
@@ -196,7 +197,7 @@ class LinearSample:
     def solve(self, V: np.ndarray, ridge: float | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Top-k of ``(K H K, V V^T + diag(ridge))``: see `eigen.top_pencil_factored`."""
         A, rho = top_pencil_factored(self.L, V, ridge, k)
-        kept = resolved(self.lift(A).T, self.scatter, self.mean, len(self.X))
+        kept = resolved(self.lift(A).T, self.scatter, self.mean, len(self.X), self.eps)
         return A[:, kept], rho[kept]
 
     def embed(self, A: np.ndarray) -> np.ndarray:

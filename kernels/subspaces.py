@@ -51,13 +51,21 @@ def principal_vectors(P: np.ndarray, Q: np.ndarray) -> tuple[np.ndarray, np.ndar
     normal : ndarray of shape (d, k)
         Unit direction from `start` to `end`, orthogonal to P; zero columns where the angle is zero.
     """
-    U, cosines, Vt = scipy.linalg.svd(P.T @ Q)
-    start, end = P @ U, Q @ Vt.T
-    residual = end - P @ (P.T @ end)
+    overlap = P.T @ Q
+    U, cosines, Vt = scipy.linalg.svd(overlap)
+    V, near = Vt.T, cosines > np.sqrt(0.5)
+    # where cosines are all but one they no longer tell the directions apart, but the sines do
+    near_V = V[:, near]
+    residual = Q @ near_V - P @ (overlap @ near_V)
+    V[:, near] = near_V @ scipy.linalg.svd(residual, full_matrices=False)[2][::-1].T
+    U[:, near] = overlap @ V[:, near]
+    U[:, near] /= np.linalg.norm(U[:, near], axis=0)
+    start, end = P @ U, Q @ V
+    residual = end - P @ (overlap @ V)
     sines = np.linalg.norm(residual, axis=0)
     moved = sines > np.finfo(np.float64).eps * len(P)
     normal = np.where(moved, residual / np.where(moved, sines, 1.0), 0.0)
-    return np.arctan2(np.where(moved, sines, 0.0), cosines), start, end, normal
+    return np.arctan2(np.where(moved, sines, 0.0), np.einsum("ij,ij->j", start, end)), start, end, normal
 
 
 def flow_point(P: np.ndarray, Q: np.ndarray, t: float) -> np.ndarray:

@@ -21,7 +21,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from shallowda.domains import Domains, NoTargetWarning, domain_codes, known_labels, read_domains
+from shallowda.domains import Domains, NoTargetWarning, domain_codes, known_labels, label_array, read_domains
 from shallowda.nearest import OneNearestNeighbor
 
 DTYPES = [np.float64, np.float32]
@@ -41,6 +41,7 @@ class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
 
     def _read(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[np.ndarray, Domains]:
         """Validated rows and their domains; sets `classes_` where there are class labels."""
+        self._fitted = False
         self._validate_params()
         name = type(self).__name__
         X = validate_data(self, X, dtype=DTYPES, ensure_min_samples=2)
@@ -58,11 +59,14 @@ class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
                 NoTargetWarning,
                 stacklevel=4,
             )
-        for name in [name for name in vars(self) if name.endswith("_") and not name.endswith("_in_")]:
-            delattr(self, name)  # of an earlier fit
+        for stale in [key for key in vars(self) if key.endswith("_") and not key.endswith("_in_")]:
+            delattr(self, stale)  # of an earlier fit
         if domains.n_classes:
             self.classes_ = domains.classes
         return X, domains
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return getattr(self, "_fitted", False)
 
     def _rows(self, X: ArrayLike, sample_domain: Any) -> tuple[np.ndarray, np.ndarray]:
         """Validated new rows, and the mask of those to treat as source: none unless `sample_domain` says so."""
@@ -99,13 +103,14 @@ class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
         accuracy : float
         """
         check_consistent_length(X, y)
+        y = label_array(y)
         known = known_labels(y, self.classes_ if hasattr(self, "classes_") else None)
         if sample_domain is None and not known.all():
             warn_source_score(type(self).__name__, known)
             sample_domain = np.where(known, 0, -1)
         predicted = self.predict(X, sample_domain=sample_domain)
         weight = None if sample_weight is None else np.asarray(sample_weight)[known]
-        return float(accuracy_score(np.asarray(y)[known], predicted[known], sample_weight=weight))
+        return float(accuracy_score(y[known], predicted[known], sample_weight=weight))
 
 
 def require_classifier(estimator: Any) -> Any:
@@ -116,6 +121,17 @@ def require_classifier(estimator: Any) -> Any:
             "adapted features, put the predictor after the adapter in a pipeline: shallowda.make_pipeline."
         )
     return estimator
+
+
+def warn_dropped(name: str, classes: tuple) -> None:
+    """Say that classes have no pseudo-labelled target row."""
+    if classes:
+        warnings.warn(
+            f"{name}: no target row is labelled {list(classes)}, so the means of these classes are not matched. "
+            "Either the target lacks them, or the pseudo-labels have collapsed, which hurts.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def warn_source_score(name: str, known: np.ndarray) -> None:
@@ -162,7 +178,10 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
 
     def _train(self, Z: np.ndarray, domains: Domains) -> None:
         """Fit the base classifier on the adapted source rows."""
-        self.estimator_ = self._base().fit(Z[domains.source], domains.source_labels)
+        base = self._base()
+        if self.estimator is None and Z.shape[1] == 1:  # a direction on a line is no more than a sign
+            base = OneNearestNeighbor("euclidean")
+        self.estimator_ = base.fit(Z[domains.source], domains.source_labels)
 
     def _fit(self, X: ArrayLike, y: Any, sample_domain: Any) -> np.ndarray:
         X, domains = self._read(X, y, sample_domain)
@@ -176,6 +195,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         trained = hasattr(self, "estimator_")  # pseudo-label methods train it on the way
         if domains.n_classes and not trained:
             self._train(Z, domains)
+        self._fitted = True
         return Z
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> BaseAdapter:

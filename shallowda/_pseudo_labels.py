@@ -52,7 +52,8 @@ def settle(step: Callable[[Any], Pass], labels: np.ndarray | None, max_iter: int
     -------
     last : Pass
     history : dict of lists
-        ``objective``, ``label_changes`` and the passes' records; and ``stopped``: "settled", "cycle" or "max_iter".
+        ``objective``, ``label_changes`` and the passes' records; ``stopped``: "settled", "cycle" or "max_iter"; and
+        ``kept``: index of the pass that was kept, the last one but in a cycle.
     """
     history: dict = {"objective": [], "label_changes": [], "stopped": "max_iter"}
     inputs: list[np.ndarray | None] = []
@@ -71,5 +72,7 @@ def settle(step: Callable[[Any], Pass], labels: np.ndarray | None, max_iter: int
         if earlier:
             history["stopped"] = "cycle"
             best = min(range(earlier[0], len(inputs)), key=history["objective"].__getitem__)
+            history["kept"] = best
             return (done if best == iteration else step(inputs[best])), history
+    history["kept"] = len(inputs) - 1
     return done, history

@@ -62,15 +62,16 @@ class KernelMixin:
             return X
         self.X_fit_ = X.copy()
         self.gamma_ = median_gamma(X, self.kernel) if self.gamma == "median" else self.gamma
-        return self._kernel_to(X)
+        return self._kernel(X, None)
 
     def _kernel_to(self, X: np.ndarray) -> np.ndarray:
         """Kernel values of rows with the training rows, shape (len(X), n_fit)."""
-        if self.kernel == "precomputed":
-            return X
+        return X if self.kernel == "precomputed" else self._kernel(X, self.X_fit_)
+
+    def _kernel(self, X: np.ndarray, Y: np.ndarray | None) -> np.ndarray:
         return kernel_matrix(
             X,
-            self.X_fit_,
+            Y,
             self.kernel,
             gamma=self.gamma_,
             degree=self.degree,

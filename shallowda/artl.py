@@ -22,7 +22,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from shallowda._base import DomainAwareClassifier, require_classifier
+from shallowda._base import DomainAwareClassifier, require_classifier, warn_dropped
 from shallowda._pseudo_labels import Pass, settle
 from shallowda._spectral import KERNEL_CONSTRAINTS, KernelMixin
 from shallowda.domains import Domains
@@ -176,7 +176,9 @@ class ARTL(KernelMixin, DomainAwareClassifier):
         X, domains = self._read(X, y, sample_domain)
         machine = LinearMachine(X) if self._is_linear else KernelMachine(self._fit_kernel(X))
         knn_graph = kernel_knn_graph if self.kernel == "precomputed" else cosine_knn_graph
-        laplacian = self.manifold_weight * normalised_laplacian(knn_graph(X, self.n_neighbors))
+        laplacian = sp.csr_array((len(X), len(X)))
+        if self.manifold_weight > 0:
+            laplacian = self.manifold_weight * normalised_laplacian(knn_graph(X, self.n_neighbors))
         Y = self._targets(domains)
 
         def step(pseudo: np.ndarray) -> Pass:
@@ -186,12 +188,14 @@ class ARTL(KernelMixin, DomainAwareClassifier):
             return Pass(objective, self._decide(scores), {"dropped_classes": dropped}, (weights, bias))
 
         last, self.history_ = settle(step, self._first_labels(X, domains, machine, Y), self.max_iter)
+        warn_dropped(type(self).__name__, last.record["dropped_classes"] if domains.has_target else ())
         weights, bias = last.result
         self.n_iter_ = len(self.history_["objective"])
         self.pseudo_labels_ = domains.classes[last.labels]
         name = "coef_" if self._is_linear else "dual_coef_"
         setattr(self, name, machine.lift(weights).astype(X.dtype))
         self.intercept_ = bias.astype(X.dtype)
+        self._fitted = True
 
     def _targets(self, domains: Domains) -> np.ndarray:
         """Values that f is fitted to on the source: one column of -1, +1 for two classes, else one column a class."""

@@ -70,10 +70,11 @@ class BDA(JDA):
     Attributes
     ----------
     mu_ : float
-        Balance factor of the last pass.
+        Balance factor of the pass that was kept.
     history_ : dict of lists
         As in `JDA`, and per pass ``mu``; with "a_distance" also ``marginal_distance`` (d_0) and ``class_distances`` (a
-        dict of d_c by class). The first pass has no pseudo-labels: it matches the domain means and its mu is not used.
+        dict of d_c by class). The first pass has no pseudo-labels: it matches the domain means, with weight 1 - mu in
+        "paper" scaling.
     components_, pseudo_labels_, n_iter_, X_fit_, gamma_, classes_, estimator_, n_features_in_, feature_names_in_
         As in `JDA`.
 
@@ -139,8 +140,9 @@ class BDA(JDA):
 
     def _adapt(self, X: np.ndarray, domains: Domains) -> np.ndarray:
         Z = super()._adapt(X, domains)
-        self.mu_ = self.history_["mu"][-1]
-        if "marginal_distance" in self.history_ and self._saturated():
+        kept = self.history_["kept"]
+        self.mu_ = self.history_["mu"][kept]
+        if "marginal_distance" in self.history_ and self._saturated(kept):
             warnings.warn(
                 "The A-distances that mu='a_distance' rests on are saturated (domains and classes are told apart "
                 f"without error), so mu={self.mu_:.2f} says nothing about the balance. Choose mu by validation "
@@ -150,9 +152,9 @@ class BDA(JDA):
             )
         return Z
 
-    def _saturated(self) -> bool:
-        of_classes = list(self.history_["class_distances"][-1].values())
-        return self.history_["marginal_distance"][-1] > _SATURATED and (
+    def _saturated(self, kept: int) -> bool:
+        of_classes = list(self.history_["class_distances"][kept].values())
+        return self.history_["marginal_distance"][kept] > _SATURATED and (
             not of_classes or float(np.mean(of_classes)) > _SATURATED
         )
 

@@ -118,7 +118,7 @@ def unlabelled(y: Any) -> np.ndarray:
     """Mask of the entries of y that mark an unlabelled target row.
 
     -1 in discrete numeric labels, NaN in floats (the only mark when y is continuous), and a missing value (None, NaN,
-    "", or the number -1) among strings.
+    "", -1 or "-1") among strings.
 
     Parameters
     ----------
@@ -133,7 +133,9 @@ def unlabelled(y: Any) -> np.ndarray:
         missing = np.isnan(y)
         return missing if _is_continuous(y[~missing]) else missing | (y == -1)
     if y.dtype.kind in "OUS":
-        marks = (_is_missing(value) or (isinstance(value, Real) and value == -1) for value in y.ravel())
+        marks = (
+            _is_missing(value) or value == "-1" or (isinstance(value, Real) and value == -1) for value in y.ravel()
+        )
         return np.fromiter(marks, dtype=bool, count=y.size).reshape(y.shape)
     return y == -1
 

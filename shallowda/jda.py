@@ -18,6 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils._param_validation import Interval
 
+from shallowda._base import warn_dropped
 from shallowda._pseudo_labels import Pass, settle
 from shallowda._spectral import SpectralAdapter
 from shallowda.domains import Domains
@@ -62,12 +63,13 @@ class JDA(SpectralAdapter):
     components_ : ndarray of shape (k, n_features), or (k, n_samples) with a nonlinear kernel
         Map of new rows.
     pseudo_labels_ : ndarray of shape (n_target,)
-        Labels of the target rows after the last pass, in their order.
+        Labels of the target rows after the pass that was kept, in their order.
     n_iter_ : int
         Passes made.
     history_ : dict of lists
         Per pass ``objective``, ``label_changes`` and ``dropped_classes`` (classes without a target row, whose term was
-        left out); and ``stopped``: "settled", "cycle" or "max_iter". In a cycle the pass of smallest objective is kept.
+        left out); and ``stopped``: "settled", "cycle" or "max_iter"; ``kept``: index of the pass whose result this
+        is, the last one but in a cycle, where it is that of smallest objective.
         The class terms are measured with labels that the embedding itself produced: a small objective does not say that
         the labels are right.
     X_fit_, gamma_, classes_, estimator_, n_features_in_, feature_names_in_
@@ -151,6 +153,7 @@ class JDA(SpectralAdapter):
         last, self.history_ = settle(step, None, self.max_iter)
         self.n_iter_ = len(self.history_["objective"])
         self.pseudo_labels_ = domains.classes[last.labels]
+        warn_dropped(type(self).__name__, last.record["dropped_classes"])
         return self._store(space, last.result)
 
     def _prepare(self, space: Space, domains: Domains) -> Any:

@@ -51,6 +51,10 @@ def proxy_a_distance(
     2.0
     """
     Xs, Xt = check_array(Xs, ensure_min_samples=0), check_array(Xt, ensure_min_samples=0)
+    if Xs.shape[1] != Xt.shape[1]:
+        raise ValueError(f"Xs has {Xs.shape[1]} features and Xt {Xt.shape[1]}; they must agree.")
+    if cv < 2:
+        raise ValueError(f"cv must be at least 2, got {cv}: the error is measured on held-out folds.")
     folds = min(cv, len(Xs), len(Xt))
     if folds < 2:
         return float("nan")

@@ -15,8 +15,8 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import BaseCrossValidator, KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
-from shallowda.domains import domain_codes, known_labels, row_domains
-from shallowda.pipeline import accepts_domains
+from shallowda.domains import domain_codes, known_labels, label_array, row_domains
+from shallowda.pipeline import accepts_domains, domain_readers_inside
 
 __all__ = ["SourceTargetKFold", "StratifiedSourceTargetKFold", "source_accuracy"]
 
@@ -165,7 +165,7 @@ def source_accuracy(estimator: Any, X: ArrayLike, y: ArrayLike, *, sample_domain
     >>> sorted(search.best_params_)
     ['n_components']
     """
-    y = np.asarray(y)
+    y = label_array(y)
     if sample_domain is None:
         known = known_labels(y, getattr(estimator, "classes_", None))
         codes = np.where(known, 0, -1)
@@ -194,4 +194,11 @@ def _transform(step: Any, X: Any, codes: np.ndarray) -> Any:
 
 
 def _domain_of_rows(estimator: Any, method: str, codes: np.ndarray) -> dict:
-    return {"sample_domain": codes} if accepts_domains(estimator, method) else {}
+    if accepts_domains(estimator, method):
+        return {"sample_domain": codes}
+    if inside := domain_readers_inside(estimator):
+        raise ValueError(
+            f"source_accuracy cannot reach the source map of {inside[0]} inside {type(estimator).__name__}: it would "
+            "score source rows by the target's map. Put it in a step of its own."
+        )
+    return {}

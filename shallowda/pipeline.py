@@ -19,7 +19,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from shallowda._base import DTYPES, warn_source_score
-from shallowda.domains import NoTargetWarning, domain_codes, known_labels, row_domains
+from shallowda.domains import NoTargetWarning, domain_codes, known_labels, label_array, row_domains
 
 __all__ = ["LabeledOnly", "PerDomain", "accepts_domains", "make_pipeline"]
 
@@ -209,12 +209,15 @@ def _inner_has(method: str) -> Any:
 class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
     """An estimator trained on the labelled rows only.
 
+    In a pipeline whose target rows come with labels, pass `sample_domain` to this step too: without it, every labelled
+    row counts as source.
+
     A transformer cannot drop rows, so a classifier at the end of a pipeline would learn the mark of unlabelled target
     rows as a class. Wrapped, it is fitted on the source rows; with `sample_domain`, labels of target rows are not used.
 
     Parameters
     ----------
-    estimator : classifier or regressor
+    estimator : classifier, regressor or supervised transformer
 
     Attributes
     ----------
@@ -233,7 +236,7 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
 
     __metadata_request__fit = {"sample_domain": True}
 
-    _parameter_constraints: dict = {"estimator": [HasMethods(["fit", "predict"])]}
+    _parameter_constraints: dict = {"estimator": [HasMethods(["fit"])]}
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
@@ -313,6 +316,51 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.decision_function(X)
 
+    @available_if(_inner_has("transform"))
+    def transform(self, X: ArrayLike) -> Any:
+        """Transform by the estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : array of shape (n_samples, n_features_out)
+        """
+        check_is_fitted(self)
+        return self.estimator_.transform(X)
+
+    @available_if(_inner_has("get_feature_names_out"))
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Names of the columns that `transform` gives.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+
+        Returns
+        -------
+        names : ndarray of str
+        """
+        check_is_fitted(self)
+        return self.estimator_.get_feature_names_out(input_features)
+
+    @available_if(_inner_has("set_output"))
+    def set_output(self, *, transform: str | None = None) -> LabeledOnly:
+        """Set the container that the estimator's `transform` gives.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, optional
+
+        Returns
+        -------
+        self : LabeledOnly
+        """
+        self.estimator.set_output(transform=transform)
+        return self
+
     @available_if(_inner_has("score"))
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """The estimator's score on the rows whose label is known.
@@ -372,8 +420,7 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
 
 def _known(y: Any, rows: np.ndarray) -> np.ndarray:
     """Labels of these rows, without the wider type that the marks of the others asked for."""
-    kept = np.asarray(y)[rows]
-    return np.array(kept.tolist()) if kept.dtype.kind == "O" else kept
+    return label_array(np.asarray(y)[rows])
 
 
 def _cut(value: Any, rows: np.ndarray, n_samples: int) -> Any:
@@ -398,6 +445,11 @@ def make_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> skl
     -------
     pipeline : sklearn.pipeline.Pipeline
 
+    Raises
+    ------
+    ValueError
+        If the last step holds adapters beside parts that cannot be wrapped (an ensemble over both, for example).
+
     Examples
     --------
     >>> from sklearn.linear_model import LogisticRegression
@@ -408,12 +460,46 @@ def make_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> skl
     ['perdomain', 'coral', 'logisticregression']
     """
     pipeline = sklearn.pipeline.make_pipeline(*steps, memory=memory, verbose=verbose)
-    name, last = pipeline.steps[-1]
-    if hasattr(last, "predict") and not _reads_domains(last):
-        pipeline.steps[-1] = (name, LabeledOnly(last))
+    *before, (name, last) = pipeline.steps
+    pipeline.steps = [*((key, _supervised_on_source(step)) for key, step in before), (name, _on_source(last))]
     return pipeline
 
 
-def _reads_domains(estimator: Any) -> bool:
+def _supervised_on_source(step: Any) -> Any:
+    """A transformer that needs labels (feature selection, LDA) would learn the mark as a class too."""
+    if not hasattr(step, "fit") or accepts_domains(step, "fit") or domain_readers_inside(step):
+        return step
+    # univariate selection does not declare that it needs labels: its score function may not
+    needs_labels = get_tags(step).target_tags.required or hasattr(step, "score_func")
+    return LabeledOnly(step) if needs_labels else step
+
+
+def _on_source(last: Any) -> Any:
+    """The last step, trained on labelled rows only unless it reads domains itself."""
+    if not hasattr(last, "predict") or accepts_domains(last, "fit"):
+        return last
+    inside = domain_readers_inside(last)
+    if not inside:
+        return LabeledOnly(last)
+    if isinstance(last, sklearn.pipeline.Pipeline):
+        *before, (name, end) = last.steps
+        if accepts_domains(end, "fit"):
+            return last
+        steps = [*((key, _supervised_on_source(step)) for key, step in before), (name, _on_source(end))]
+        return sklearn.pipeline.Pipeline(steps, memory=last.memory, verbose=last.verbose)
+    searched = getattr(last, "estimator", None) if hasattr(last, "cv") else None
+    if isinstance(searched, sklearn.pipeline.Pipeline):
+        searched = searched.steps[-1][1]
+    if accepts_domains(searched, "fit"):
+        return last
+    raise ValueError(
+        f"{type(last).__name__} holds {inside[0]}, which reads unlabelled rows, beside parts that would learn their "
+        "mark as a class. Adapt in a step of its own before it; in a search, build the pipeline with "
+        "shallowda.make_pipeline."
+    )
+
+
+def domain_readers_inside(estimator: Any) -> list[str]:
+    """Names of the classes among an estimator's parts whose `fit` reads domains."""
     nested = estimator.get_params().values() if hasattr(estimator, "get_params") else ()
-    return any(accepts_domains(part, "fit") for part in (estimator, *nested))
+    return [type(part).__name__ for part in nested if accepts_domains(part, "fit")]

@@ -74,7 +74,7 @@ class TCAEstimator(SpectralAdapter):
     Notes
     -----
     Cost: n d^2 for one Gram pass and a top-k eigenproblem of order min(d, n) (kernel None or "linear"); n^2 d + n^2 k
-    per Lanczos sweep and two n x n matrices otherwise. M and H are never built.
+    per Lanczos sweep, n^3 for K H K and up to five n x n matrices otherwise. M and H are never built.
 
     References
     ----------

@@ -18,6 +18,7 @@ def problem(m=60, r=5, rank=40, seed=0):
 def solver(request, monkeypatch):
     if request.param == "lanczos":
         monkeypatch.setattr(eigen, "_LANCZOS_ORDER", 10)
+        monkeypatch.setattr(eigen, "_LANCZOS_SHARE", 3)
 
 
 @pytest.mark.parametrize("ridge", ["number", "diagonal"])
@@ -90,11 +91,17 @@ def test_lanczos_that_does_not_converge_is_solved_densely(monkeypatch, caplog):
     L, V, g = problem()
     expected = top_pencil(L @ L.T, V, g, 5)[0]
     monkeypatch.setattr(eigen, "_LANCZOS_ORDER", 10)
+    monkeypatch.setattr(eigen, "_LANCZOS_SHARE", 3)
     monkeypatch.setattr(eigen, "eigsh", fails)
     with caplog.at_level("INFO", logger="shallowda"):
         A, _ = top_pencil(L @ L.T, V, g, 5)
     np.testing.assert_allclose(A, expected, atol=1e-8 * abs(expected).max())
     assert "solving densely" in caplog.text
+
+
+def test_a_large_zero_matrix_is_no_arpack_error():
+    """Lanczos cannot start on a zero operator; the answer is that there is no component."""
+    assert len(top_eigh(np.zeros((800, 800)), 5)[0]) == 0
 
 
 def test_top_eigh_is_descending_and_orthonormal(solver):

@@ -122,3 +122,17 @@ def test_disagreement_is_that_of_nested_subspaces():
         for k in range(1, 5)
     ]
     np.testing.assert_allclose(disagreement(P, Q, R), expected, atol=1e-12)
+
+
+def test_several_small_angles_at_once():
+    theta = np.array([1e-9, 3e-9, 1e-7, 2e-7, 1e-5, 0.3, 1.2])
+    rng = np.random.RandomState(0)
+    frame = scipy.linalg.qr(rng.randn(20, 20))[0]
+    P, away = frame[:, :7], frame[:, 7:14]
+    Q = P * np.cos(theta) + away * np.sin(theta)
+    mixed = [scipy.linalg.qr(rng.randn(7, 7))[0] for _ in range(2)]
+    angles, start, end, normal = principal_vectors(P @ mixed[0], Q @ mixed[1])
+    np.testing.assert_allclose(angles, theta, rtol=1e-4, atol=1e-15)
+    np.testing.assert_allclose(start.T @ start, np.eye(7), atol=1e-9)
+    np.testing.assert_allclose(end.T @ end, np.eye(7), atol=1e-9)
+    np.testing.assert_allclose(normal.T @ normal, np.eye(7), atol=1e-4)
