@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -21,6 +20,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from shallowda._messages import warn
 from shallowda.domains import Domains, NoTargetWarning, domain_codes, known_labels, label_array, read_domains
 from shallowda.nearest import OneNearestNeighbor
 
@@ -53,11 +53,10 @@ class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
         if domains.continuous and self._requires_labels:
             raise ValueError(f"Unknown label type: continuous. {name} needs class labels on the source rows.")
         if not domains.has_target:
-            warnings.warn(
+            warn(
                 f"{name} was fitted without target rows, so nothing is adapted. Mark target rows by y == -1 (NaN in a "
                 "continuous y) or by sample_domain < 0; pack_domains does both.",
                 NoTargetWarning,
-                stacklevel=4,
             )
         for stale in [key for key in vars(self) if key.endswith("_") and not key.endswith("_in_")]:
             delattr(self, stale)  # of an earlier fit
@@ -126,21 +125,17 @@ def require_classifier(estimator: Any) -> Any:
 def warn_dropped(name: str, classes: tuple) -> None:
     """Say that classes have no pseudo-labelled target row."""
     if classes:
-        warnings.warn(
+        warn(
             f"{name}: no target row is labelled {list(classes)}, so the means of these classes are not matched. "
             "Either the target lacks them, or the pseudo-labels have collapsed, which hurts.",
-            UserWarning,
-            stacklevel=5,
         )
 
 
 def warn_source_score(name: str, known: np.ndarray) -> None:
     """Say that a score on marked rows speaks of the source only."""
-    warnings.warn(
+    warn(
         f"{name}.score: {int(np.sum(~known))} rows are marked as unlabelled and left out; the rest are source rows, "
         "so this is accuracy on the source. shallowda.model_selection.source_accuracy asks for it by name.",
-        UserWarning,
-        stacklevel=3,
     )
 
 

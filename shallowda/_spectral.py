@@ -10,7 +10,6 @@ for TJM, a ridge per sample. Phi is the data or a kernel matrix: `shallowda.kern
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -20,6 +19,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from shallowda._base import BaseAdapter
+from shallowda._messages import warn
 from shallowda.kernels.pairwise import KERNELS, kernel_matrix, median_gamma
 from shallowda.kernels.spaces import KernelSpace, PrimalSpace, Space, linear_dual
 
@@ -132,11 +132,9 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
         """Keep the map of new rows; return the embedding of the training rows."""
         rank = A.shape[1]
         if rank < self.n_components:
-            warnings.warn(
+            warn(
                 f"n_components={self.n_components} exceeds the rank {rank} of the centred data; {rank} components are "
                 "kept.",
-                UserWarning,
-                stacklevel=5,
             )
         A = self._scaled(A)
         self.components_ = space.lift(A)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from shallowda._base import BaseAdapter
+from shallowda._messages import warn
 from shallowda.domains import Domains
 from shallowda.kernels.subspaces import disagreement, pca_basis
 
@@ -79,11 +79,9 @@ def principal_subspaces(Xs: np.ndarray, Xt: np.ndarray, n_components: int | str 
     else:
         k = rank
         if n_components is not None and rank < limit:
-            warnings.warn(
+            warn(
                 f"n_components={n_components} exceeds the rank of a domain ({len(source.variances)} in the source, "
                 f"{len(target.variances)} in the target); {rank} components are kept.",
-                UserWarning,
-                stacklevel=5,
             )
     return source.leading(k), target.leading(k)
 

@@ -7,7 +7,6 @@ J. Wang, Y. Chen, S. Hao, W. Feng, Z. Shen. Balanced distribution adaptation for
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from shallowda._messages import warn
 from shallowda.domains import Domains
 from shallowda.jda import JDA
 from shallowda.kernels.spaces import Space
@@ -143,12 +143,10 @@ class BDA(JDA):
         kept = self.history_["kept"]
         self.mu_ = self.history_["mu"][kept]
         if "marginal_distance" in self.history_ and self._saturated(kept):
-            warnings.warn(
+            warn(
                 "The A-distances that mu='a_distance' rests on are saturated (domains and classes are told apart "
                 f"without error), so mu={self.mu_:.2f} says nothing about the balance. Choose mu by validation "
                 "instead.",
-                UserWarning,
-                stacklevel=4,
             )
         return Z
 
@@ -161,12 +159,10 @@ class BDA(JDA):
     def _prepare(self, space: Space, domains: Domains) -> Any:
         """Principal components of all rows and d_0, for the A-distances."""
         if self.weighted and space.offset > _CENTRED:
-            warnings.warn(
+            warn(
                 "weighted=True needs centred data, and the mean of these rows (in the kernel's feature space) is not "
                 f"small against their spread (ratio {np.sqrt(space.offset):.2g}): the result depends on the origin. "
                 "Centre the features first, for example with StandardScaler, or use weighted=False.",
-                UserWarning,
-                stacklevel=5,
             )
         if self.mu != "a_distance" or not domains.has_target:
             return None

@@ -9,7 +9,6 @@ B. Sun, J. Feng, K. Saenko. Return of frustratingly easy domain adaptation. AAAI
 
 from __future__ import annotations
 
-import warnings
 from numbers import Real
 from typing import Any
 
@@ -18,6 +17,7 @@ from sklearn.base import OneToOneFeatureMixin
 from sklearn.utils._param_validation import HasMethods, Interval
 
 from shallowda._base import BaseAdapter
+from shallowda._messages import warn
 from shallowda.domains import Domains
 from shallowda.kernels.moments import CovarianceRoot
 
@@ -94,12 +94,10 @@ class CORAL(OneToOneFeatureMixin, BaseAdapter):
         self.target_covariance_ = CovarianceRoot(Xt, self.ridge)
         mean_variance = self.source_covariance_.variances.sum() / X.shape[1]
         if domains.has_target and self.ridge > _DOMINANT * mean_variance:
-            warnings.warn(
+            warn(
                 f"ridge={self.ridge} is {self.ridge / max(mean_variance, 1e-300):.3g} times the mean variance of the "
                 "source features, so their covariance is hardly aligned. Standardise the features first, or lower "
                 "ridge.",
-                UserWarning,
-                stacklevel=4,
             )
         return self._map(X, domains.source)
 

@@ -6,7 +6,6 @@ domain of each row. Everything that reads either of them goes through `read_doma
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -15,6 +14,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+from shallowda._messages import warn
 
 __all__ = [
     "Domains",
@@ -389,9 +390,8 @@ def _append_marks(known: np.ndarray, n_target: int) -> np.ndarray:
     if known.dtype.kind == "f" and _is_continuous(known):
         return np.concatenate([known, np.full(n_target, np.nan)])
     if np.any(known == -1):
-        warnings.warn(
+        warn(
             "ys contains the label -1, which also marks unlabelled target rows: pass sample_domain to fit.",
-            stacklevel=3,
         )
     return np.concatenate([known, np.full(n_target, -1, dtype=known.dtype)])
 

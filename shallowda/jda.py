@@ -9,7 +9,6 @@ M. Long, J. Wang, G. Ding, J. Sun, P. S. Yu. Transfer feature learning with join
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any
@@ -19,6 +18,7 @@ import scipy.sparse as sp
 from sklearn.utils._param_validation import Interval
 
 from shallowda._base import warn_dropped
+from shallowda._messages import warn
 from shallowda._pseudo_labels import Pass, settle
 from shallowda._spectral import SpectralAdapter
 from shallowda.domains import Domains
@@ -134,10 +134,8 @@ class JDA(SpectralAdapter):
 
     def _adapt(self, X: np.ndarray, domains: Domains) -> np.ndarray:
         if domains.n_classes == 1:
-            warnings.warn(
+            warn(
                 f"The source has one class, so {type(self).__name__} can match the domain means only.",
-                UserWarning,
-                stacklevel=4,
             )
         space = self._space(X)
         context = self._prepare(space, domains)

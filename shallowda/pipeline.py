@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from shallowda._base import DTYPES, warn_source_score
+from shallowda._messages import warn
 from shallowda.domains import NoTargetWarning, domain_codes, known_labels, label_array, row_domains
 
 __all__ = ["LabeledOnly", "PerDomain", "accepts_domains", "make_pipeline"]
@@ -93,10 +93,9 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         X = self._validated(X, reset=True)
         codes = row_domains(y, sample_domain, len(X))
         if np.all(codes >= 0):
-            warnings.warn(
+            warn(
                 "PerDomain was fitted without target rows: target rows will be transformed like the source.",
                 NoTargetWarning,
-                stacklevel=3,
             )
         self.transformers_ = {int(code): clone(self.transformer).fit(X[codes == code]) for code in np.unique(codes)}
         return X, codes

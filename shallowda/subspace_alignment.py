@@ -10,11 +10,11 @@ B. Fernando, A. Habrard, M. Sebban, T. Tuytelaars. Unsupervised visual domain ad
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
+from shallowda._messages import warn
 from shallowda._subspaces import SubspaceAdapter
 from shallowda.domains import Domains
 
@@ -82,18 +82,14 @@ class SubspaceAlignment(SubspaceAdapter):
         source, target = self._subspaces(X, domains)
         T = source.basis.T @ target.basis
         if self.n_components_ == X.shape[1] > 1 and domains.has_target:
-            warnings.warn(
+            warn(
                 f"With all {X.shape[1]} dimensions subspace alignment only centres the domains. Choose a smaller "
                 "n_components, or 'auto'.",
-                UserWarning,
-                stacklevel=4,
             )
         if np.linalg.norm(T) < 1e-8:
-            warnings.warn(
+            warn(
                 "The principal subspaces of the domains are orthogonal, so every source row is mapped to zero. "
                 "Choose a larger n_components.",
-                UserWarning,
-                stacklevel=4,
             )
         self.alignment_ = T
         self.mean_, self.components_ = target.mean, target.basis.T

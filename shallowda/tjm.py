@@ -12,7 +12,6 @@ M. Long, J. Wang, G. Ding, J. Sun, P. S. Yu. Transfer joint matching for unsuper
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
+from shallowda._messages import warn
 from shallowda._spectral import KERNEL_CONSTRAINTS, SpectralAdapter
 from shallowda.domains import Domains
 from shallowda.kernels.mmd import marginal_vector, mmd_factor
@@ -169,11 +169,9 @@ class TJM(SpectralAdapter):
         self.n_iter_ = len(objective)
         self.source_relevance_ = norms[source] / norms.max()
         if np.all(self.source_relevance_ < _DEAD):
-            warnings.warn(
+            warn(
                 "Every source row is switched off, so target rows alone span the embedding and source_relevance_ ranks "
                 "nothing. The kernel is large for this penalty: scale the rows (or the precomputed kernel) down to "
                 "have source rows weighed one by one.",
-                UserWarning,
-                stacklevel=4,
             )
         return self._store(space, A)
