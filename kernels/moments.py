@@ -163,9 +163,7 @@ def scatter_spectrum(rows: np.ndarray, mean: np.ndarray, k: int | None = None) -
     values, vectors = psd_eigh(gram, noise) if k is None else top_eigh(gram, k, noise)
     if d <= n:
         return values, vectors
-    lifted = centred.T @ vectors
-    basis, triangle = scipy.linalg.qr(lifted, mode="economic")
-    return values, fix_signs(basis * np.where(np.diag(triangle) < 0, -1.0, 1.0))
+    return values, fix_signs(scipy.linalg.qr(centred.T @ vectors, mode="economic")[0])
 
 
 class CovarianceRoot:
