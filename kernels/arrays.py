@@ -1,0 +1,102 @@
+"""Arrays of other libraries: which namespace they live in, and the few steps that the Array API standard leaves out.
+
+Everything in `shallowda.kernels` that is a product or a decomposition is written once, against the Array API standard
+(2024.12) that NumPy 2 follows natively. CuPy arrays and torch tensors are understood through `array-api-compat`, which
+is only imported when such an array arrives.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+__all__ = ["Array", "from_numpy", "is_foreign", "is_numpy", "library", "namespace", "to_numpy"]
+
+Array = Any  # NumPy, CuPy, torch, or any other array that follows the standard
+
+_COMPAT = ("cupy", "torch", "jax", "dask")  # libraries whose arrays need array-api-compat to follow the standard
+
+
+def is_numpy(array: Any) -> bool:
+    """Whether this is a NumPy array (also a memory-mapped one)."""
+    return isinstance(array, np.ndarray)
+
+
+def library(array: Any) -> str:
+    """Name of the package that an array comes from, such as "numpy", "cupy" or "torch"."""
+    return "numpy" if is_numpy(array) else type(array).__module__.split(".")[0]
+
+
+def is_foreign(X: Any) -> bool:
+    """Whether X is an array of a library other than NumPy that follows the Array API standard.
+
+    Such arrays are computed with where they are. Lists, data frames and sparse matrices are not among them.
+    """
+    if is_numpy(X) or isinstance(X, np.generic) or sp.issparse(X) or isinstance(X, type):
+        return False
+    return hasattr(X, "__array_namespace__") or (library(X) in _COMPAT and hasattr(X, "shape") and hasattr(X, "dtype"))
+
+
+def namespace(*arrays: Any) -> Any:
+    """Module with the functions of the standard for these arrays: `numpy` itself for NumPy arrays.
+
+    Parameters
+    ----------
+    *arrays : arrays of one library
+
+    Returns
+    -------
+    xp : module
+
+    Raises
+    ------
+    TypeError
+        If the arrays come from different libraries.
+    ImportError
+        If they need array-api-compat and it is not installed.
+    """
+    libraries = {library(array) for array in arrays}
+    if libraries == {"numpy"}:
+        return np
+    if len(libraries) > 1:
+        raise TypeError(
+            f"Arrays of different libraries cannot be combined: {', '.join(sorted(libraries))}. Move them to one place "
+            "first, for example with cupy.asarray or cupy.asnumpy."
+        )
+    if libraries <= set(_COMPAT):
+        return _compat().array_namespace(*arrays)
+    return arrays[0].__array_namespace__()
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    """A NumPy array with the values of any array, copied from its device where it lives on one."""
+    if is_numpy(array) or not is_foreign(array):
+        return np.asarray(array)
+    if library(array) == "cupy":
+        return array.get()
+    if library(array) == "torch":
+        return array.detach().cpu().numpy()
+    return np.from_dlpack(array, device="cpu")
+
+
+def from_numpy(array: np.ndarray, like: Any) -> Any:
+    """An array of the library and on the device of `like`, with the values and dtype of a NumPy array.
+
+    A NumPy `like` returns the array itself.
+    """
+    if is_numpy(like):
+        return array
+    return namespace(like).asarray(np.ascontiguousarray(array), device=like.device)
+
+
+def _compat() -> Any:
+    try:
+        import array_api_compat
+    except ImportError as error:
+        raise ImportError(
+            "Arrays other than NumPy's need the package array-api-compat: pip install array-api-compat (it comes with "
+            "shallowda[cuda12] and shallowda[cuda13])."
+        ) from error
+    return array_api_compat
