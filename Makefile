@@ -15,7 +15,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 FILES := $(VENV)/.files-$(shell find shallowda kernels -name '*.py' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
 INSTALLED := $(VENV)/.installed-
 
-.PHONY: help demo test lint types notebooks clean
+.PHONY: help demo test lint types notebooks bench gpu-check clean
 .NOTPARALLEL:
 
 help: ## Show this list
@@ -36,6 +36,13 @@ types: $(INSTALLED)dev ## Check types
 
 notebooks: $(INSTALLED)test ## Execute the notebooks
 	$(PY) -m pytest --nbmake notebooks $(ARGS)
+
+bench: $(INSTALLED)bench ## Measure against peers, dense solutions and floors (half an hour), and write the report
+	$(PY) benchmarks/run.py $(ARGS)
+	$(PY) benchmarks/report.py
+
+gpu-check: $(INSTALLED)test ## Run the contract suites and the estimators on a CUDA device, and measure them
+	$(PY) benchmarks/gpu_check.py $(ARGS)
 
 clean: ## Remove the environment and everything that was built
 	rm -rf "$(VENV)" build dist shallowda.egg-info demo-output htmlcov .coverage .coverage.*

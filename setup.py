@@ -8,9 +8,12 @@ from setuptools import setup
 HERE = Path(__file__).resolve().parent
 
 DEMO = ["matplotlib>=3.8", "pillow>=10.3", "rich>=13"]
+BENCH = ["matplotlib>=3.8", "rich>=13"]
 NOTEBOOKS = [*DEMO, "ipykernel>=6.29", "nbclient>=0.10", "pandas>=2.2"]
 TEST = [
     *NOTEBOOKS,
+    "array-api-compat>=1.11",
+    "array-api-strict>=2.3",
     "hypothesis>=6.100",
     "nbmake>=1.5.4",
     "polars>=1.0",
@@ -47,20 +50,22 @@ setup(
     # checkout would hide any other installed package named `kernels`. Every package is listed, none is searched for.
     packages=["shallowda", "shallowda.datasets", "shallowda.kernels"],
     package_dir={"shallowda": "shallowda", "shallowda.kernels": "kernels"},
-    package_data={"shallowda": ["py.typed"]},
+    package_data={"shallowda": ["py.typed"], "shallowda.kernels": ["cuda/*.cu"]},
     install_requires=[
         "joblib>=1.4,<2",
         "numba>=0.61",  # the lower bound stays at or below 0.64, or cuML cannot be installed beside shallowda
-        "numpy>=2.0,<3",
+        "numpy>=2.1,<3",
         "scikit-learn>=1.6,<2",
         "scipy>=1.14,<2",
+        "threadpoolctl>=3.5,<4",
     ],
     extras_require={
         "demo": DEMO,
         "notebooks": NOTEBOOKS,
         "test": TEST,
         "dev": DEV,
-        "cuda12": ["cupy-cuda12x>=14"],
-        "cuda13": ["cupy-cuda13x>=14"],
+        "bench": BENCH,
+        "cuda12": ["array-api-compat>=1.11", "cupy-cuda12x[ctk]>=14"],
+        "cuda13": ["array-api-compat>=1.11", "cupy-cuda13x[ctk]>=14"],
     },
 )

@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["Array", "from_numpy", "is_foreign", "is_numpy", "library", "namespace", "to_numpy"]
+__all__ = [
+    "as_dtype",
+    "from_numpy",
+    "is_foreign",
+    "is_numpy",
+    "library",
+    "merge_rows",
+    "namespace",
+    "on_backend",
+    "take_rows",
+    "to_numpy",
+]
 
 Array = Any  # NumPy, CuPy, torch, or any other array that follows the standard
 
@@ -84,11 +95,46 @@ def to_numpy(array: Any) -> np.ndarray:
 def from_numpy(array: np.ndarray, like: Any) -> Any:
     """An array of the library and on the device of `like`, with the values and dtype of a NumPy array.
 
-    A NumPy `like` returns the array itself.
+    An array that is in the right place already, and every array where `like` is NumPy's, is returned itself.
+
+    Raises
+    ------
+    TypeError
+        If the array is of a third library.
     """
+    if not is_numpy(array):
+        namespace(array, like)
+        return array
     if is_numpy(like):
         return array
     return namespace(like).asarray(np.ascontiguousarray(array), device=like.device)
+
+
+def on_backend(array: Any, backend: str) -> Any:
+    """The array where a backend of `shallowda.kernels.planning` computes: a copy on the device for "cupy"."""
+    if backend != "cupy" or not is_numpy(array):
+        return array
+    import cupy
+
+    return cupy.asarray(array)
+
+
+def as_dtype(array: Any, dtype: Any) -> Any:
+    """The array in another dtype; itself where it has it."""
+    return namespace(array).astype(array, dtype, copy=False)
+
+
+def take_rows(rows: Any, index: np.ndarray) -> Any:
+    """``rows[index]`` for an integer index."""
+    if is_numpy(rows):
+        return rows[index]
+    return namespace(rows).take(rows, from_numpy(index, rows), axis=0)
+
+
+def merge_rows(mask: np.ndarray, inside: Any, outside: Any) -> Any:
+    """Rows in the order of a mask: those of `inside` where it is true, those of `outside` elsewhere."""
+    order = np.argsort(np.concatenate([np.flatnonzero(mask), np.flatnonzero(~mask)]))
+    return take_rows(namespace(inside, outside).concat([inside, outside]), order)
 
 
 def _compat() -> Any:

@@ -4,6 +4,10 @@ The pencil is ``B w = rho a w`` with ``B`` positive semi-definite and ``a = V V^
 0. Because a is low rank plus diagonal, its inverse root is known in closed form and the leading solutions are those of
 one standard symmetric problem. No factorisation of a is ever made.
 
+Small problems go to LAPACK's subset solver. Above, B is only multiplied with blocks of columns: block Krylov spaces
+with full orthogonalisation, whose convergence is measured by residuals. Pencils that share B (the passes of one fit)
+share the space: `PencilSolver` keeps it, with its image under B, so that a later pass starts from what is known.
+
 Everything returned here is in descending order, without what is zero to working precision (such vectors are noise), and
 with fixed signs (the entry of largest modulus in each vector is positive).
 """
@@ -11,179 +15,344 @@ with fixed signs (the entry of largest modulus in each vector is positive).
 from __future__ import annotations
 
 import logging
+import warnings
+from typing import Any
 
 import numpy as np
 import scipy.linalg
-from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
+from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["fix_signs", "psd_eigh", "top_eigh", "top_pencil", "top_pencil_factored"]
+from shallowda.kernels.arrays import Array, from_numpy, is_numpy, namespace, to_numpy
+from shallowda.kernels.operators import InverseRoot, LowRankPlusDiagonal
+from shallowda.kernels.planning import solver_for
 
-_LANCZOS_ORDER = 700  # up to this order LAPACK's subset solver is faster than Lanczos for every k (2 cores, OpenBLAS)
-_LANCZOS_SHARE = 20  # and for more than this share of the eigenpairs, whatever the order
+__all__ = ["TOLERANCE", "PencilSolver", "fix_signs", "psd_eigh", "top_eigh", "top_pencil"]
+
+_DENSE_SHARE = 4  # a Krylov space of more than a quarter of the order is left to LAPACK
+_DENSE_LIMIT = 4096  # up to this order
+_BLOCK = 16  # columns multiplied at a time: wider blocks are nearer to BLAS's best speed, and need more columns
+_SWEEP = 2  # blocks between looks at the residuals
+_FIRST = 4  # times k: columns before the first look
+_KEPT = 3  # times k: columns that a later pencil starts from
+_PROBE = 2  # blocks that look for what was missed
+_MOST_COLUMNS = 400  # in a Krylov space, before it is compressed
+_MOST_PRODUCTS = 4000  # columns multiplied with B before the solver gives up
+TOLERANCE = 1e-9  # of residuals, relative to each eigenvalue
 
 logger = logging.getLogger("shallowda")
 
 
-def fix_signs(vectors: np.ndarray) -> np.ndarray:
+def fix_signs(vectors: Array) -> Array:
     """Columns with their entry of largest modulus made positive.
 
     Parameters
     ----------
-    vectors : ndarray of shape (m, k)
+    vectors : array of shape (m, k)
 
     Returns
     -------
-    vectors : ndarray of shape (m, k)
+    vectors : array of shape (m, k)
     """
-    if vectors.size == 0:
+    if 0 in vectors.shape:
         return vectors
-    largest = np.argmax(np.abs(vectors), axis=0)
-    return vectors * np.where(vectors[largest, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)
+    xp = namespace(vectors)
+    largest = xp.take_along_axis(vectors, xp.argmax(xp.abs(vectors), axis=0)[None, :], axis=0)
+    return vectors * xp.where(largest < 0, -xp.ones_like(largest), xp.ones_like(largest))
 
 
-def psd_eigh(matrix: np.ndarray, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def psd_eigh(matrix: Array, noise: float = 0.0) -> tuple[Array, Array]:
     """All eigenpairs of a positive semi-definite matrix that are not zero to working precision.
 
     Parameters
     ----------
-    matrix : ndarray of shape (m, m), symmetric
+    matrix : array of shape (m, m), symmetric
     noise : float, default=0.0
         Size of the round-off that the matrix carries: eigenvalues up to it are zero. (Up to ``m eps max(values)`` they
         are in any case.)
 
     Returns
     -------
-    values : ndarray of shape (r,), descending
+    values : array of shape (r,), descending
         r is the numerical rank.
-    vectors : ndarray of shape (m, r), orthonormal
+    vectors : array of shape (m, r), orthonormal
     """
-    if len(matrix) == 0:
-        return np.empty(0), np.empty((0, 0))
-    values, vectors = scipy.linalg.eigh(matrix)
-    return _significant(values[::-1], vectors[:, ::-1], noise)
+    return _dense_eigh(matrix, matrix.shape[0], noise)
 
 
-def top_eigh(operator: np.ndarray | LinearOperator, k: int, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def top_eigh(matrix: Any, k: int, noise: float = 0.0) -> tuple[Array, Array]:
     """The k largest eigenpairs of a positive semi-definite operator, fewer where its rank is smaller.
-
-    Small matrices go to LAPACK's subset solver, large ones to Lanczos at full precision from a fixed start vector. A
-    spectrum on which Lanczos fails is left to LAPACK: the same answer, later.
 
     Parameters
     ----------
-    operator : ndarray or LinearOperator of shape (m, m), symmetric
+    matrix : array or operator of shape (m, m), symmetric
+        An operator gives products with blocks by ``@``, and has `shape` and `like`, an array of its library.
     k : int
     noise : float, default=0.0
         As in `psd_eigh`.
 
     Returns
     -------
-    values : ndarray of shape (r,), descending
-    vectors : ndarray of shape (m, r), orthonormal, r <= k
+    values : array of shape (r,), descending
+    vectors : array of shape (m, r), orthonormal, r <= k
     """
-    m = operator.shape[0]
-    if m == 0:
-        return np.empty(0), np.empty((0, 0))
-    if m > _LANCZOS_ORDER and k < m // _LANCZOS_SHARE:
-        start = np.random.RandomState(0).standard_normal(m)
-        try:
-            values, vectors = eigsh(operator, k=k, which="LA", v0=start)
-        except ArpackError as error:
-            logger.info("Lanczos failed (order %d, k=%d: %s); solving densely.", m, k, error)
-        else:
-            order = np.argsort(values)[::-1]
-            return _significant(values[order], vectors[:, order], noise)
-    matrix = operator if isinstance(operator, np.ndarray) else operator @ np.eye(m)
-    values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[max(m - k, 0), m - 1])
-    return _significant(values[::-1], vectors[:, ::-1], noise)
+    solver = PencilSolver(matrix)
+    xp, m = namespace(solver.like), matrix.shape[0]
+    vectors, values = solver.solve(xp.zeros((m, 0), dtype=xp.float64, device=solver.like.device), 1.0, k)
+    kept = to_numpy(values) > noise
+    return values[: kept.sum()], fix_signs((vectors * xp.sqrt(values))[:, : kept.sum()])
 
 
-def top_pencil(B: np.ndarray, V: np.ndarray, ridge: float | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Leading solutions of ``B A = (V V^T + diag(ridge)) A diag(rho)``, scaled so that ``A^T B A = I``.
+def top_pencil(B: Any, V: Array, ridge: float | Array, k: int) -> tuple[Array, Array]:
+    """Leading solutions of one pencil: see `PencilSolver.solve`."""
+    return PencilSolver(B).solve(V, ridge, k)
+
+
+class PencilSolver:
+    """Leading solutions of pencils ``(B, V V^T + diag(ridge))`` that share B.
 
     Parameters
     ----------
-    B : ndarray of shape (m, m), positive semi-definite
-    V : ndarray of shape (m, r)
-        Thin: r is the number of MMD terms. r = 0 is allowed.
-    ridge : float > 0, or ndarray of shape (m,) with positive entries
-    k : int
+    B : array or operator of shape (m, m), positive semi-definite
+        An operator gives products with blocks by ``@``, and has `shape` and `like`, an array of its library.
+    eps : float, optional
+        Relative round-off of its products, when larger than that of float64.
 
-    Returns
-    -------
-    A : ndarray of shape (m, k')
-        k' <= k solutions; fewer than k where B has a smaller rank.
-    rho : ndarray of shape (k',), descending, positive
+    Attributes
+    ----------
+    products : int
+        Columns multiplied with B so far.
 
     Notes
     -----
-    With ``F = a^{-1/2}`` in the sense ``F^T a F = I`` the problem is the standard one for ``C = F^T B F``; when
-    ``C q = rho q`` then ``A = F q rho^{-1/2}``. C is formed (m^2 r) up to order 700 and applied above.
+    Cost of a pass: about ``5 k`` products with columns when there is no space yet, fewer later; memory ``2 m p``
+    numbers for a space of p columns (p some hundreds at most, or m / 8).
     """
-    root = _InverseRoot(V, ridge, len(B))
-    m = len(B)
-    if m > _LANCZOS_ORDER:
-        product = lambda x: root.adjoint(B @ root.apply(x))  # noqa: E731
-        C = LinearOperator((m, m), matvec=product, matmat=product, dtype=np.float64)
+
+    def __init__(self, B: Any, eps: float = 0.0) -> None:
+        self.B, self.eps = B, max(eps, np.finfo(np.float64).eps)
+        self.like = B if not hasattr(B, "like") else B.like
+        self.xp, self.products = namespace(self.like), 0
+        self._space: _Space | None = None
+        self._dense: Array | None = None
+        self._start: Array | None = None
+
+    def is_iterative(self, k: int) -> bool:
+        """Whether k solutions have a tolerance: B is not solved by LAPACK."""
+        return self._dense is None and solver_for(self.B.shape[0], k) != "lapack"
+
+    def solve(self, V: Array, ridge: float | Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
+        """Leading solutions of ``B A = (V V^T + diag(ridge)) A diag(rho)``, scaled so that ``A^T B A = I``.
+
+        Parameters
+        ----------
+        V : array of shape (m, r)
+            Thin: r is the number of MMD terms. r = 0 is allowed.
+        ridge : float > 0, or array of shape (m,) with positive entries
+        k : int
+        tol : float, default=1e-9
+            Residuals in the norm of the standard problem, relative to rho.
+
+        Returns
+        -------
+        A : array of shape (m, k')
+            k' <= k solutions; fewer than k where B has a smaller rank.
+        rho : array of shape (k',), descending, positive
+
+        Warns
+        -----
+        ConvergenceWarning
+            With the residual that was reached, when it is not `tol`.
+
+        Notes
+        -----
+        With ``F = a^{-1/2}`` in the sense ``F^T a F = I`` the problem is the standard one for ``C = F^T B F``; when ``C
+        q = rho q`` then ``A = F q rho^{-1/2}``.
+        """
+        m = self.B.shape[0]
+        k = min(k, m)
+        if not self.is_iterative(k):
+            return self._solve_dense(V, ridge, k)
+        if isinstance(ridge, float | int):
+            return self._solve_krylov(V, float(ridge), k, tol)
+        # in the coordinates u = D w, D^2 = diag(ridge), the ridge is 1
+        D = self.xp.sqrt(ridge)[:, None]
+        scaled = PencilSolver(_Scaled(self.B, self.like, 1.0 / D), self.eps)
+        scaled._start = None if self._start is None else D * self._start
+        U, rho = scaled._solve_krylov(V / D, 1.0, k, tol)
+        self.products += scaled.products
+        self._start = U / D
+        return fix_signs(self._start), rho
+
+    def _solve_dense(self, V: Array, ridge: float | Array, k: int) -> tuple[Array, Array]:
+        if self._dense is None:
+            eye = self.xp.eye(self.B.shape[0], dtype=self.xp.float64, device=self.like.device)
+            self._dense = self.B if not hasattr(self.B, "like") else self.B @ eye
+        root = LowRankPlusDiagonal(V, ridge).inverse_root()
+        C = root.adjoint(root.adjoint(self._dense).T)
+        rho, vectors = _dense_eigh(C, k)
+        return fix_signs(root.apply(vectors) / self.xp.sqrt(rho)), rho
+
+    def _solve_krylov(self, V: Array, ridge: float, k: int, tol: float) -> tuple[Array, Array]:
+        xp, m = self.xp, self.B.shape[0]
+        root = LowRankPlusDiagonal(V, ridge).inverse_root()
+        space, before = self._space, self.products
+        warm, known = space is not None, np.empty(0)
+        if space is None:
+            space = self._space = _Space(self)
+            start = self._random() if self._start is None else self._start
+            self._sweep(space, root, start, max(_FIRST * k // _BLOCK, _SWEEP))
+        elif space.size > _KEPT * k:
+            space.compress(V, ridge, _KEPT * k)
+        while True:
+            X, rho = space.galerkin(V, ridge, k)
+            residual = root.adjoint(space.image @ space.coefficients - _pencil(V, ridge, X) * rho)
+            error, values = to_numpy(xp.linalg.vector_norm(residual, axis=0)), to_numpy(rho)
+            limit = np.maximum(tol * values, 64 * self.eps * values[:1])  # B is known to its round-off only
+            open_pairs = np.flatnonzero(error > limit)
+            if len(open_pairs):
+                residual = xp.take(residual, from_numpy(open_pairs, V), axis=1)
+                added = self._sweep(space, root, root.apply(residual), _SWEEP)
+            elif (
+                warm
+                or space.size == m
+                or (len(values) == len(known) and np.allclose(values, known, rtol=max(tol, 1e-6), atol=0))
+            ):
+                break
+            else:  # a space grown from a few columns holds no more copies of an eigenvalue than these: look elsewhere
+                known = values
+                added = self._sweep(space, root, self._random(), _PROBE)
+            if not added or self.products - before > _MOST_PRODUCTS:
+                warnings.warn(
+                    f"An eigenproblem of order {m} did not converge: the relative residual is "
+                    f"{np.max(error / values):.1e} after {self.products - before} products, where {tol:.0e} was asked "
+                    "for. Components of nearly equal weight may be mixed up.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+                break
+            if _DENSE_SHARE * space.size > m and is_numpy(self.like) and m <= _DENSE_LIMIT:
+                logger.info("order %d: the Krylov space has grown to %d columns; LAPACK takes over.", m, space.size)
+                return self._solve_dense(V, ridge, k)
+            if space.size > max(_MOST_COLUMNS, 4 * _KEPT * k):
+                space.compress(V, ridge, _KEPT * k)
+        logger.info("order %d: %d products, a space of %d columns", m, self.products - before, space.size)
+        count = int(np.count_nonzero(values > m * self.eps * values[:1]))
+        return fix_signs(X[:, :count] / xp.sqrt(rho[:count])), rho[:count]
+
+    def _sweep(self, space: _Space, root: InverseRoot, block: Array, steps: int) -> bool:
+        """Grow the space by the Krylov sequence of the block; whether it grew."""
+        size = space.size
+        for _ in range(steps):
+            block = space.expand(block)
+            if block.shape[1] == 0:
+                break
+            block = root.inverse(block)
+        return space.size > size
+
+    def multiply(self, block: Array) -> Array:
+        """``B @ block``."""
+        self.products += block.shape[1]
+        return self.B @ block if hasattr(self.B, "like") else (block.T @ self.B).T  # BLAS prefers short and wide
+
+    def _random(self) -> Array:
+        """Pseudo-random columns: the same in every run, others at each stage of a run."""
+        generator = np.random.RandomState(self.products)
+        return from_numpy(generator.standard_normal((self.B.shape[0], _BLOCK)), self.like)
+
+
+class _Space:
+    """Orthonormal columns Q, their image B Q and their Gram matrix ``Q^T B Q``; kept as rows, which grow in place."""
+
+    def __init__(self, solver: PencilSolver) -> None:
+        self.solver, self.size, self.gram = solver, 0, np.zeros((0, 0))
+        shape = (_MOST_COLUMNS // 2, solver.B.shape[0])
+        self._Q = solver.xp.empty(shape, dtype=solver.xp.float64, device=solver.like.device)
+        self._image = solver.xp.empty_like(self._Q)
+        self.coefficients: Array = None
+
+    @property
+    def Q(self) -> Array:
+        return self._Q[: self.size, :].T
+
+    @property
+    def image(self) -> Array:
+        return self._image[: self.size, :].T
+
+    def expand(self, block: Array) -> Array:
+        """Add the directions of the block that are new, leading ones first where they are many; return their image."""
+        solver, xp = self.solver, self.solver.xp
+        block = _leading_directions(block - self.Q @ (self.Q.T @ block), block)
+        block = block[:, : min(block.shape[1], self._Q.shape[1] - self.size)]
+        if block.shape[1] == 0:
+            return block
+        block = xp.linalg.qr(block - self.Q @ (self.Q.T @ block))[0]  # once more: the first time leaves round-off
+        image = xp.astype(solver.multiply(block), xp.float64, copy=False)
+        old, self.size = self.size, self.size + block.shape[1]
+        if self.size > self._Q.shape[0]:
+            self._Q = xp.concat([self._Q, xp.empty_like(self._Q)])
+            self._image = xp.concat([self._image, xp.empty_like(self._image)])
+        self._Q[old : self.size, :], self._image[old : self.size, :] = block.T, image.T
+        cross = to_numpy(self.Q.T @ image)
+        corner = 0.5 * (cross[old:] + cross[old:].T)
+        self.gram = np.block([[self.gram, cross[:old]], [cross[:old].T, corner]])
+        return image
+
+    def galerkin(self, V: Array, ridge: float, k: int) -> tuple[Array, Array]:
+        """Best approximations in the space: X scaled to ``X^T a X = I``, and rho."""
+        root = LowRankPlusDiagonal(to_numpy(self.Q.T @ V), ridge).inverse_root()
+        rho, vectors = _dense_eigh(root.adjoint(root.adjoint(self.gram).T), min(k, self.size))
+        self.coefficients = from_numpy(root.apply(vectors), self.solver.like)
+        return self.Q @ self.coefficients, from_numpy(rho, self.solver.like)
+
+    def compress(self, V: Array, ridge: float, size: int) -> None:
+        """Keep the span of the leading approximations."""
+        self.galerkin(V, ridge, size)
+        turn = self.solver.xp.linalg.qr(self.coefficients)[0]
+        Q, image = turn.T @ self.Q.T, turn.T @ self.image.T
+        self.gram = to_numpy(turn).T @ self.gram @ to_numpy(turn)
+        self.size = turn.shape[1]
+        self._Q[: self.size, :], self._image[: self.size, :] = Q, image
+
+
+class _Scaled:
+    """``D^{-1} B D^{-1}``."""
+
+    def __init__(self, B: Any, like: Array, inverse_D: Array) -> None:
+        self.B, self.like, self.inverse_D, self.shape = B, like, inverse_D, B.shape
+
+    def __matmul__(self, block: Array) -> Array:
+        return self.inverse_D * (self.B @ (self.inverse_D * block))
+
+
+def _pencil(V: Array, ridge: float, block: Array) -> Array:
+    return V @ (V.T @ block) + ridge * block
+
+
+def _leading_directions(block: Array, before: Array) -> Array:
+    """At most `_BLOCK` leading directions of what is left of some columns, each measured against its length before.
+
+    What is shorter by more than twelve digits is round-off.
+    """
+    xp = namespace(block)
+    lengths = xp.linalg.vector_norm(before, axis=0)
+    block = block / xp.where(lengths > 0, lengths, xp.ones_like(lengths))
+    squares, turn = np.linalg.eigh(to_numpy(block.T @ block))
+    kept = np.flatnonzero(squares > max(1e-24, 1e-14 * squares[-1]))[::-1][:_BLOCK]
+    return block @ from_numpy(turn[:, kept] / np.sqrt(squares[kept]), block)
+
+
+def _dense_eigh(matrix: Array, k: int, noise: float = 0.0) -> tuple[Array, Array]:
+    """The k largest eigenpairs, without those that are zero to working precision."""
+    xp, m = namespace(matrix), matrix.shape[0]
+    if m == 0:
+        return xp.empty(0, dtype=matrix.dtype, device=matrix.device), matrix
+    if is_numpy(matrix):
+        few = {"subset_by_index": [m - k, m - 1]} if k < m else {"driver": "evd"}
+        values, vectors = scipy.linalg.eigh(matrix, **few)
     else:
-        C = root.adjoint(root.adjoint(B).T)
-    rho, vectors = top_eigh(C, k)
-    return fix_signs(root.apply(vectors) / np.sqrt(rho)), rho
-
-
-def top_pencil_factored(
-    L: np.ndarray, V: np.ndarray, ridge: float | np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """`top_pencil` for ``B = L L^T`` with L (m, p), p < m: solved in order p, and nothing m x m is built.
-
-    The non-zero spectrum of ``(F^T L)(F^T L)^T`` is that of ``(F^T L)^T (F^T L)``.
-
-    Parameters
-    ----------
-    L : ndarray of shape (m, p)
-    V : ndarray of shape (m, r)
-    ridge : float > 0, or ndarray of shape (m,)
-    k : int
-
-    Returns
-    -------
-    A : ndarray of shape (m, k')
-    rho : ndarray of shape (k',), descending
-    """
-    root = _InverseRoot(V, ridge, len(L))
-    half = root.adjoint(L)
-    rho, vectors = top_eigh(half.T @ half, k)
-    return fix_signs(root.apply(half @ vectors) / rho), rho
-
-
-class _InverseRoot:
-    """F with ``F^T (V V^T + diag(g)) F = I``, as ``F = D^{-1} R``, ``D^2 = diag(g)``, R symmetric.
-
-    From the thin SVD ``D^{-1} V = P diag(s) Q^T`` follows ``R = (I - P P^T) + P diag(1 + s^2)^{-1/2} P^T``. The two
-    parts are kept apart, and the projection is done twice: where s is large, what is left along P is tiny, and must not
-    drown in the round-off of ``I - P P^T``.
-    """
-
-    def __init__(self, V: np.ndarray, ridge: float | np.ndarray, m: int) -> None:
-        self.inverse_D = 1.0 / np.sqrt(np.broadcast_to(np.asarray(ridge, dtype=np.float64), (m,)))
-        self.P, s, _ = scipy.linalg.svd(self.inverse_D[:, None] * V, full_matrices=False)
-        self.damping = 1.0 / np.hypot(1.0, s)
-
-    def _damp(self, block: np.ndarray) -> np.ndarray:
-        along = self.P.T @ block
-        rest = block - self.P @ along
-        rest -= self.P @ (self.P.T @ rest)
-        return rest + self.P @ (self.damping * along.T).T
-
-    def apply(self, block: np.ndarray) -> np.ndarray:
-        """F @ block."""
-        return (self.inverse_D * self._damp(block).T).T
-
-    def adjoint(self, block: np.ndarray) -> np.ndarray:
-        """F^T @ block."""
-        return self._damp((self.inverse_D * block.T).T)
-
-
-def _significant(values: np.ndarray, vectors: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
-    kept = values > max(noise, len(vectors) * np.finfo(np.float64).eps * values[0], 0.0)
-    return values[kept], fix_signs(vectors[:, kept])
+        values, vectors = xp.linalg.eigh(matrix)
+        values, vectors = values[m - k :], vectors[:, m - k :]
+    values, vectors = xp.flip(values), xp.flip(vectors, axis=1)
+    floor = max(noise, m * float(xp.finfo(values.dtype).eps) * float(values[0]), 0.0)
+    count = int(xp.count_nonzero(values > floor))
+    return values[:count], fix_signs(vectors[:, :count])

@@ -1,126 +1,159 @@
-"""First and second moments of a block of rows: means, centred Gram matrices, powers of a ridged covariance.
+"""First and second moments of rows in one pass: means, centred Gram matrices, sums of groups, powers of a covariance.
 
-Rows are samples. Products run in the rows' own precision, one row block at a time; sums are kept in float64, so a
-float32 input costs neither a float64 copy nor the digits of a long float32 sum.
+Rows are samples. They are read in blocks, so they may lie in a memory-mapped file or any other array that gives slices,
+and sums are kept in float64: a float32 input costs neither a float64 copy nor the digits of a long float32 sum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 
+from shallowda.kernels.arrays import Array, from_numpy, is_numpy, namespace, take_rows, to_numpy
 from shallowda.kernels.eigen import fix_signs, psd_eigh, top_eigh
 
-__all__ = ["CovarianceRoot", "centred_gram", "column_mean", "factor_times_rows", "resolved", "scatter_spectrum"]
+__all__ = [
+    "CovarianceRoot",
+    "GroupSums",
+    "group_sums",
+    "mean_and_scatter",
+    "resolved",
+    "row_blocks",
+    "scatter_spectrum",
+]
 
-_BLOCK = 4096  # rows per block: large enough for BLAS, small enough that a block's copy does not matter
+OVERFLOW = "X is so large that products of its features overflow. Scale the features down."
+
+_BLOCK_BYTES = 32 * 2**20  # of a float64 block: large enough for BLAS, small enough that its copy does not matter
+_SHIFT_ROWS = 512  # rows whose mean estimates the mean of all
+_RESUM_SHARE = 4  # above a quarter of changed rows, group sums are made anew
 
 
-def _blocks(n_rows: int) -> Iterator[slice]:
-    return (slice(start, start + _BLOCK) for start in range(0, n_rows, _BLOCK))
+def row_blocks(rows: Array) -> Iterator[slice]:
+    """Slices that cut the rows into blocks of about 32 MiB in float64."""
+    n, d = rows.shape
+    step = max(256, _BLOCK_BYTES // (8 * max(d, 1)))
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
-def column_mean(rows: np.ndarray) -> np.ndarray:
-    """Mean of the rows, accumulated in float64.
+def mean_and_scatter(rows: Array) -> tuple[Array, Array]:
+    """Mean and scatter matrix ``sum_i (x_i - mean)(x_i - mean)^T = X^T H X``, from one pass.
+
+    An estimate of the mean, from a sample of the rows, is taken out of every block before its product, so that a large
+    common mean costs no digits; what the estimate missed is a rank-one correction.
+
+    Cost: one symmetric product of n d^2 flops; memory d^2 and one block beyond the input.
 
     Parameters
     ----------
-    rows : ndarray of shape (n, d)
+    rows : array of shape (n, d)
 
     Returns
     -------
-    mean : ndarray of shape (d,), float64
+    mean : array of shape (d,), float64
+    scatter : array of shape (d, d), float64, symmetric
+
+    Raises
+    ------
+    ValueError
+        If the products overflow.
     """
-    return rows.mean(axis=0, dtype=np.float64)
-
-
-def centred_gram(rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Scatter matrix ``sum_i (x_i - mean)(x_i - mean)^T``, that is ``X^T H X`` when `mean` is the mean of the rows.
-
-    Cost: one symmetric product of n d^2 flops; memory d^2 beyond the input.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n, d)
-    mean : ndarray of shape (d,)
-
-    Returns
-    -------
-    scatter : ndarray of shape (d, d), float64, symmetric
-    """
-    scatter = np.zeros((rows.shape[1], rows.shape[1]))
+    xp = namespace(rows)
+    n, d = rows.shape
+    shift = xp.mean(xp.astype(rows[:: max(1, n // _SHIFT_ROWS), :], xp.float64), axis=0)
+    total, scatter = xp.zeros_like(shift), xp.zeros((d, d), dtype=xp.float64, device=shift.device)
     with np.errstate(over="ignore", invalid="ignore"):  # looked for below
-        for block in _blocks(len(rows)):
-            centred = rows[block] - mean  # float64, whatever the rows are
+        for block in row_blocks(rows):
+            centred = xp.astype(rows[block, :], xp.float64) - shift
+            total += xp.sum(centred, axis=0)
             scatter += centred.T @ centred
-    if not np.isfinite(np.trace(scatter)):
-        raise ValueError("X is so large that products of its features overflow. Scale the features down.")
-    return scatter
+        missed = total / n
+        scatter -= n * missed[:, None] * missed[None, :]
+    if not bool(xp.all(xp.isfinite(scatter))):
+        raise ValueError(OVERFLOW)
+    return shift + missed, scatter
 
 
-def _scatter_noise(scatter: np.ndarray, mean: np.ndarray, n_rows: int, rows_eps: float) -> float:
-    """Size of the round-off in a scatter matrix: eigenvalues up to it say nothing about the rows.
+def group_sums(rows: Array, groups: np.ndarray, n_groups: int, origin: Array | None = None) -> Array:
+    """``sum of (x_i - origin) over the rows of each group``.
 
-    Products round relative to the trace; and rows that are equal up to the round-off of their mean have no variance,
-    though their scatter is not exactly zero.
+    Cost: n d additions (NumPy), a product with a one-hot block elsewhere.
 
     Parameters
     ----------
-    scatter : ndarray of shape (d, d)
-        From `centred_gram`.
-    mean : ndarray of shape (d,)
-    n_rows : int
-    rows_eps : float
-        Relative round-off of the rows themselves.
+    rows : array of shape (n, d)
+    groups : ndarray of shape (n,), int
+    n_groups : int
+    origin : array of shape (d,), optional
 
     Returns
     -------
-    noise : float
+    sums : array of shape (n_groups, d), float64
     """
-    eps, trace = np.finfo(np.float64).eps, np.trace(scatter)
-    entries = 4 * rows_eps**2 * (trace + n_rows * (mean @ mean))
-    return float(len(scatter) * eps * trace + n_rows * (n_rows * eps) ** 2 * (mean @ mean) + entries)
+    xp = namespace(rows)
+    sums = xp.zeros((n_groups, rows.shape[1]), dtype=xp.float64, device=rows.device)
+    for block in row_blocks(rows):
+        values = xp.astype(rows[block, :], xp.float64, copy=False)
+        if origin is not None:
+            values = values - origin
+        code = groups[block]
+        if is_numpy(rows):
+            select = sp.csr_array((np.ones(len(code)), (code, np.arange(len(code)))), shape=(n_groups, len(code)))
+        else:
+            select = from_numpy((np.arange(n_groups)[:, None] == code).astype(float), rows)
+        sums += select @ values
+    return sums
 
 
-def factor_times_rows(factor: sp.csr_array, rows: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """``X^T E`` for a sparse E (n, r), without the loss of digits that a large common mean of the rows would cause.
+class GroupSums:
+    """`group_sums` of the same rows for groups that change little from call to call: only changed rows are read again.
 
     Parameters
     ----------
-    factor : sparse array of shape (n, r)
-    rows : ndarray of shape (n, d)
-    mean : ndarray of shape (d,)
-        Mean of the rows. It is taken out of the sums and put back through the column sums of E, which are zero for
-        every MMD vector but W-BDA's.
-
-    Returns
-    -------
-    product : ndarray of shape (d, r), float64
+    rows : array of shape (n, d)
+    origin : array of shape (d,)
     """
-    product = np.zeros((factor.shape[1], rows.shape[1]))
-    for block in _blocks(len(rows)):
-        product += factor[block].T @ (rows[block] - mean)
-    column_sums = np.asarray(factor.sum(axis=0)).ravel()
-    vanishing = np.abs(column_sums) <= 1e-12 * np.asarray(abs(factor).sum(axis=0)).ravel()
-    column_sums[vanishing] = 0.0
-    return (product + np.outer(column_sums, mean)).T
+
+    def __init__(self, rows: Array, origin: Array) -> None:
+        self.rows, self.origin = rows, origin
+        self.groups = np.empty(0, dtype=int)
+        self.sums: Array = None
+
+    def __call__(self, groups: np.ndarray, n_groups: int) -> Array:
+        """Sums of the groups, of shape (n_groups, d), float64."""
+        if self.sums is None or self.sums.shape[0] != n_groups:
+            changed = np.arange(len(groups))
+        else:
+            changed = np.flatnonzero(groups != self.groups)
+        if _RESUM_SHARE * len(changed) > len(groups):
+            self.sums = group_sums(self.rows, groups, n_groups, self.origin)
+        elif len(changed):
+            rows = take_rows(self.rows, changed)
+            added = group_sums(rows, groups[changed], n_groups, self.origin)
+            self.sums = self.sums + added - group_sums(rows, self.groups[changed], n_groups, self.origin)
+        self.groups = groups.copy()
+        return self.sums
 
 
-def resolved(A: np.ndarray, scatter: np.ndarray, mean: np.ndarray, n_rows: int, rows_eps: float) -> np.ndarray:
-    """Columns of A along which the variance is more than the round-off of computing it.
+def resolved(
+    A: Array, variance: Array | float, diagonal: Array, mean: Array, n_rows: int, rows_eps: float
+) -> np.ndarray:
+    """Columns of A along which the variance ``a^T S a`` is more than the round-off of computing it.
 
-    ``a^T S a`` that is small because large terms cancel is noise, however large its share in an eigenproblem whose
-    other directions are damped. The bound on the terms is ``(sum_i |a_i| s_i)^2`` with s_i^2 the diagonal of S.
+    Variance that is left where large terms cancel is noise, however large its share in an eigenproblem whose other
+    directions are damped. The bound on the terms is ``(sum_i |a_i| s_i)^2`` with s_i^2 the diagonal of S.
 
     Parameters
     ----------
-    A : ndarray of shape (d, k)
-    scatter : ndarray of shape (d, d)
-        S, from `centred_gram`.
-    mean : ndarray of shape (d,)
+    A : array of shape (d, k)
+    variance : array of shape (k,), or float
+    diagonal : array of shape (d,)
+        Diagonal of the scatter matrix S.
+    mean : array of shape (d,)
+        Mean of the rows that S was computed from.
     n_rows : int
     rows_eps : float
         Relative round-off of the rows themselves.
@@ -129,41 +162,61 @@ def resolved(A: np.ndarray, scatter: np.ndarray, mean: np.ndarray, n_rows: int, 
     -------
     mask : ndarray of shape (k,), bool
     """
-    eps, modulus = np.finfo(np.float64).eps, np.abs(A).T
-    terms = len(scatter) * eps * (modulus @ np.sqrt(np.diag(scatter))) ** 2
+    eps = np.finfo(np.float64).eps
+    modulus, mean, diagonal = np.abs(to_numpy(A)).T, to_numpy(mean), np.clip(to_numpy(diagonal), 0.0, None)
+    terms = len(diagonal) * eps * (modulus @ np.sqrt(diagonal)) ** 2
     shift = n_rows * (n_rows * eps * (modulus @ np.abs(mean))) ** 2
-    entries = 4 * rows_eps**2 * (modulus**2 @ (n_rows * mean**2 + np.diag(scatter)))
-    return np.einsum("ik,ik->k", A, scatter @ A) > terms + shift + entries
+    entries = 4 * rows_eps**2 * (modulus**2 @ (n_rows * mean**2 + diagonal))
+    return terms + shift + entries < (variance if isinstance(variance, float) else to_numpy(variance))
 
 
-def scatter_spectrum(rows: np.ndarray, mean: np.ndarray, k: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenpairs of `centred_gram` that are not zero to working precision, from the smaller of the two Gram matrices.
+def scatter_spectrum(rows: Array, k: int | None = None) -> tuple[Array, Array, Array]:
+    """Mean, and eigenpairs of the scatter matrix that are not zero to working precision.
 
-    For d > n, ``(Xc Xc^T) u = t u`` gives the eigenvector ``Xc^T u`` of ``Xc^T Xc`` for the same t.
+    They come from the smaller of the two Gram matrices: for d > n, ``(Xc Xc^T) u = t u`` gives the eigenvector
+    ``Xc^T u`` of ``Xc^T Xc`` for the same t.
 
     Parameters
     ----------
-    rows : ndarray of shape (n, d)
-    mean : ndarray of shape (d,)
+    rows : array of shape (n, d)
     k : int, optional
         The k largest only.
 
     Returns
     -------
-    values : ndarray of shape (r,), descending
-    vectors : ndarray of shape (d, r), orthonormal
+    mean : array of shape (d,)
+    values : array of shape (r,), descending
+    vectors : array of shape (d, r), orthonormal
     """
+    xp = namespace(rows)
     n, d = rows.shape
     if d <= n:
-        gram = centred_gram(rows, mean)
+        mean, gram = mean_and_scatter(rows)
     else:
-        centred = rows.astype(np.float64) - mean
-        gram = centred_gram(centred.T, np.zeros(n))
-    noise = _scatter_noise(gram, mean, n, np.finfo(rows.dtype).eps)
+        rows64 = xp.astype(rows, xp.float64)
+        mean = xp.mean(rows64, axis=0)
+        centred = rows64 - mean
+        with np.errstate(over="ignore", invalid="ignore"):
+            gram = centred @ centred.T
+        if not bool(xp.all(xp.isfinite(gram))):
+            raise ValueError(OVERFLOW)
+    noise = _scatter_noise(gram, mean, n, float(xp.finfo(rows.dtype).eps))
     values, vectors = psd_eigh(gram, noise) if k is None else top_eigh(gram, k, noise)
     if d <= n:
-        return values, vectors
-    return values, fix_signs(scipy.linalg.qr(centred.T @ vectors, mode="economic")[0])
+        return mean, values, vectors
+    return mean, values, fix_signs(xp.linalg.qr(centred.T @ vectors)[0])
+
+
+def _scatter_noise(scatter: Array, mean: Array, n_rows: int, rows_eps: float) -> float:
+    """Size of the round-off in a scatter matrix: eigenvalues up to it say nothing about the rows.
+
+    Products round relative to the trace; and rows that are equal up to the round-off of their mean have no variance,
+    though their scatter is not exactly zero.
+    """
+    xp = namespace(scatter)
+    eps, trace, square = np.finfo(np.float64).eps, float(xp.linalg.trace(scatter)), float(mean @ mean)
+    entries = 4 * rows_eps**2 * (trace + n_rows * square)
+    return float(scatter.shape[0] * eps * trace + n_rows * (n_rows * eps) ** 2 * square + entries)
 
 
 class CovarianceRoot:
@@ -175,40 +228,45 @@ class CovarianceRoot:
 
     Parameters
     ----------
-    rows : ndarray of shape (n, d), n >= 2
+    rows : array of shape (n, d), n >= 2
     ridge : float >= 0
 
     Attributes
     ----------
-    mean : ndarray of shape (d,)
-    variances : ndarray of shape (r,)
+    mean : array of shape (d,)
+    variances : array of shape (r,)
         Non-zero eigenvalues s of the covariance, descending.
-    vectors : ndarray of shape (d, r)
+    vectors : array of shape (d, r)
         Their orthonormal eigenvectors V.
     """
 
-    def __init__(self, rows: np.ndarray, ridge: float) -> None:
-        n = len(rows)
-        self.mean = column_mean(rows)
+    def __init__(self, rows: Array, ridge: float) -> None:
         self.ridge = float(ridge)
-        values, self.vectors = scatter_spectrum(rows, self.mean)
-        self.variances = values / (n - 1)
+        self.mean, values, self.vectors = scatter_spectrum(rows)
+        self.variances = values / (rows.shape[0] - 1)
 
-    def power(self, rows: np.ndarray, exponent: float) -> np.ndarray:
+    def to_numpy(self) -> CovarianceRoot:
+        """The same with NumPy arrays."""
+        moved = copy(self)
+        moved.mean, moved.variances, moved.vectors = map(to_numpy, (self.mean, self.variances, self.vectors))
+        return moved
+
+    def power(self, rows: Array, exponent: float) -> Array:
         """Rows multiplied by ``(cov + ridge I)^exponent``.
 
         Parameters
         ----------
-        rows : ndarray of shape (m, d)
+        rows : array of shape (m, d), float64
         exponent : float
 
         Returns
         -------
-        product : ndarray of shape (m, d), float64
+        product : array of shape (m, d), float64
         """
-        coordinates = rows @ self.vectors
-        inside = (coordinates * (self.variances + self.ridge) ** exponent) @ self.vectors.T
-        full_rank = self.vectors.shape[1] == self.vectors.shape[0]
+        vectors, variances = from_numpy(self.vectors, rows), from_numpy(self.variances, rows)
+        coordinates = rows @ vectors
+        inside = (coordinates * (variances + self.ridge) ** exponent) @ vectors.T
+        full_rank = vectors.shape[1] == vectors.shape[0]
         if full_rank or self.ridge == 0.0:
             return inside
-        return inside + self.ridge**exponent * (rows - coordinates @ self.vectors.T)
+        return inside + self.ridge**exponent * (rows - coordinates @ vectors.T)

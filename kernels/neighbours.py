@@ -1,114 +1,306 @@
-"""Nearest rows by chunked matrix products: never an m x n array."""
+"""Nearest rows by matrix products in blocks: never an m x n array.
+
+The nearest row of a query q is the one with the largest score ``q.x - ||x||^2 / 2``, so that one matrix product ranks
+all rows. For NumPy arrays that product only *screens*: it is done in float32 and only the best score of every short run
+of rows (a tile) is kept. Whatever comes within the error bound of the best is then compared by its float64 distance. So
+the answer is exact, the product costs half of a float64 one, and no index is carried through it. Per entry this is one
+multiply-add per feature plus one comparison, and all of it is BLAS or a NumPy reduction on a block that stays in cache.
+"""
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from threadpoolctl import ThreadpoolController
+
+from shallowda.kernels.arrays import Array, from_numpy, is_numpy, namespace, to_numpy
+from shallowda.kernels.operators import Operator
 
 __all__ = ["cosine_knn_graph", "kernel_knn_graph", "nearest_row", "normalised_laplacian", "unit_rows"]
 
-_BLOCK_BYTES = 64 * 2**20  # size of one block of products
+_BLOCK_BYTES = 64 * 2**20  # one block of products in general code and in graphs
+_QUERIES, _ROWS = 1152, 384  # one block of the screening product, the fastest of those that caches hold
+_TILE, _MOST_TILES = 32, 4096  # rows in a tile, at least; tiles, at most
+_FEW_TILES = 8  # a query with more tiles than this to compare is screened again in float64
+_PARALLEL_FROM = 2**22  # entries of the product from which threads pay
+
+_one_at_a_time = threading.Lock()
 
 
-def unit_rows(X: np.ndarray) -> np.ndarray:
+def unit_rows(X: Array) -> Array:
     """Rows scaled to unit Euclidean norm; zero rows stay zero.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
+    X : array of shape (n, d), float32 or float64
 
     Returns
     -------
-    X_unit : ndarray of shape (n, d)
+    X_unit : array of shape (n, d), of the dtype of X
     """
-    norms = np.linalg.norm(X, axis=1, keepdims=True)
-    return X / np.where(norms > 0, norms, 1)
+    xp = namespace(X)
+    peaks = xp.max(xp.abs(X), axis=1, keepdims=True)
+    X = X / xp.pow(xp.asarray(2, dtype=X.dtype, device=X.device), xp.floor(xp.log2(xp.where(peaks > 0, peaks, 1.0))))
+    norms = xp.linalg.vector_norm(X, axis=1, keepdims=True)  # the division by powers of two keeps it in range
+    return X / xp.where(norms > 0, norms, xp.ones_like(norms))
 
 
-def nearest_row(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def nearest_row(queries: Array, rows: Array) -> Array:
     """Index of the row nearest to each query in Euclidean distance; the first one among equals.
 
-    Uses ``argmin ||x||^2 / 2 - q.x`` after taking the mean of `rows` out of both, which keeps the digits that
-    differences of large norms would lose. Cost: m n d; memory: one block of 64 MiB.
+    For NumPy arrays this is the minimum of the distances computed in float64 as sums of squared differences, also for
+    float32 input, and rows at equal distance are told apart by their order. For other arrays the distances come from
+    products in the arrays' own dtype, so rows that are equally near to its rounding may be confused.
+
+    The cost is quadratic, m n d; nothing else here is. NumPy: float32 products on as many threads as BLAS may use;
+    queries that float32 cannot decide (many rows within its rounding of the nearest) take a float64 product more.
+
+    Memory, NumPy: a copy of `rows` in float32 (and one in float64 if needed), and up to 25 MiB per thread; where a
+    query has very many equally near rows, up to 200 MiB. Other libraries: a copy of `rows` and a block of 64 MiB.
 
     Parameters
     ----------
-    queries : ndarray of shape (m, d)
-    rows : ndarray of shape (n, d)
+    queries : array of shape (m, d), float32 or float64
+        Finite.
+    rows : array of shape (n, d), n >= 1, of the same library
+        Finite.
 
     Returns
     -------
-    index : ndarray of shape (m,), int
+    index : array of shape (m,), int
+        Of the library of the queries.
+
+    Raises
+    ------
+    ValueError
+        If there is no row.
+    TypeError
+        If the arrays come from different libraries.
     """
-    origin = rows.mean(axis=0)
-    rows = rows - origin
-    half_norms = 0.5 * np.einsum("ij,ij->i", rows, rows)
-    step = max(1, _BLOCK_BYTES // (rows.itemsize * len(rows)))
-    index = np.empty(len(queries), dtype=np.intp)
-    for start in range(0, len(queries), step):
-        block = (queries[start : start + step] - origin) @ rows.T
-        np.subtract(half_norms, block, out=block)
-        index[start : start + step] = block.argmin(axis=1)
+    namespace(queries, rows)
+    if not rows.shape[0]:
+        raise ValueError("rows is empty, so no query has a nearest row.")
+    if not is_numpy(queries):
+        return _nearest_by_products(queries, rows)
+    queries, rows = _moderate(queries, rows)
+    index = _search(queries, rows, np.float32, _FEW_TILES)
+    hard = np.flatnonzero(index < 0)
+    if len(hard):  # often because of copies among the rows
+        first = np.sort(np.unique(rows, axis=0, return_index=True)[1])
+        index[hard] = first[_search(queries[hard], rows[first], np.float64, _MOST_TILES)]
     return index
 
 
-def cosine_knn_graph(X: np.ndarray, n_neighbors: int) -> sp.csr_array:
+def _nearest_by_products(queries: Array, rows: Array) -> Array:
+    xp = namespace(queries, rows)
+    origin = xp.mean(rows, axis=0)  # differences of large norms would lose digits
+    rows = rows - origin
+    lifted = xp.concat([rows, xp.sum(rows * rows, axis=1, keepdims=True) / -2], axis=1).T
+    ones = xp.ones((queries.shape[0], 1), dtype=queries.dtype, device=queries.device)
+    parts = [
+        xp.argmax(xp.concat([queries[part, :] - origin, ones[part, :]], axis=1) @ lifted, axis=1)
+        for part in _parts(queries.shape[0], _block_length(rows))
+    ]
+    return xp.concat(parts)
+
+
+def _moderate(queries: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both arrays times the same power of two where the squares of their entries leave the range of float32."""
+    peak = max(float(max(array.max(initial=0), -array.min(initial=0))) for array in (queries, rows))
+    if peak == 0 or 1e-15 < peak < 1e15:
+        return queries, rows
+    shift = -math.frexp(peak)[1]
+    return np.ldexp(queries.astype(np.float64), shift), np.ldexp(rows.astype(np.float64), shift)
+
+
+def _search(queries: np.ndarray, rows: np.ndarray, dtype: type, most: int) -> np.ndarray:
+    """Nearest rows, screened in `dtype`; -1 for queries with more than `most` tiles to compare."""
+    index = np.empty(len(queries), dtype=np.intp)
+    origin = rows.mean(axis=0, dtype=np.float64)
+    tiles, reach = _tiles(rows, origin, dtype)
+
+    def decide(part: slice) -> None:
+        index[part] = _decide(queries[part], rows, origin, tiles, reach, most)
+
+    _in_threads(decide, _parts(len(queries), _QUERIES), len(queries) * len(rows))
+    return index
+
+
+def _tiles(rows: np.ndarray, origin: np.ndarray, dtype: type) -> tuple[np.ndarray, float]:
+    """Centred rows with ``-||x||^2 / 2`` as one more column, in tiles (tiles, rows of one, d + 1); largest norm."""
+    n, d = rows.shape
+    size = max(_TILE, math.ceil(n / _MOST_TILES))
+    tiles = np.empty((math.ceil(n / size), size, d + 1), dtype=dtype)
+    flat, most = tiles.reshape(-1, d + 1), 0.0
+    for part in _parts(n, 4096):
+        centred = rows[part] - origin
+        half = np.einsum("ij,ij->i", centred, centred) / 2
+        flat[part, :-1], flat[part, -1] = centred, -half
+        most = max(most, half.max())
+    flat[n:] = flat[n - 1]  # an equal that comes later is never chosen
+    return tiles, math.sqrt(2 * most)
+
+
+def _decide(
+    queries: np.ndarray, rows: np.ndarray, origin: np.ndarray, tiles: np.ndarray, reach: float, most: int
+) -> np.ndarray:
+    """Nearest row of each query; -1 where more than `most` tiles are within rounding of the best."""
+    m, (n_tiles, size, width) = len(queries), tiles.shape
+    centred = queries - origin
+    lifted = np.ones((width, m), dtype=tiles.dtype)
+    lifted[:-1] = centred.T
+    best = np.empty((n_tiles, m), dtype=tiles.dtype)  # largest score of each tile
+    step = max(1, _ROWS // size)
+    scores = np.empty((step * size, m), dtype=tiles.dtype)  # one for all blocks: new memory would cost page faults
+    for part in _parts(n_tiles, step):
+        some = tiles[part]
+        block = np.matmul(some.reshape(-1, width), lifted, out=scores[: len(some) * size])
+        block.reshape(len(some), size, m).max(axis=1, out=best[part])
+    # Each of the d + 1 terms of a score is rounded at most d + 5 times (eps is twice the unit of rounding); then the
+    # rounding of the float64 distances, and that of tiny numbers.
+    norms = np.sqrt(np.einsum("ij,ij->i", centred, centred))
+    limits = np.finfo(tiles.dtype)
+    error = (width + 5) * (
+        limits.eps * (norms * reach + reach**2 / 2) + np.finfo(np.float64).eps * (norms + reach) ** 2 + limits.tiny
+    )
+    floor = (best.max(axis=0) - 2 * error).astype(tiles.dtype)
+    near = np.flatnonzero(best >= np.nextafter(floor, tiles.dtype.type(-np.inf)))
+    tile, query = np.divmod(near, m)
+    decided = np.bincount(query, minlength=m) <= most
+    tile, query = tile[decided[query]], query[decided[query]]
+    row, distance = np.empty(len(tile), dtype=np.intp), np.empty(len(tile))
+    for part in _parts(len(tile), max(1, 2**17 // (size * width))):
+        members = np.minimum(tile[part, None] * size + np.arange(size), len(rows) - 1)
+        gaps = np.subtract(rows[members], queries[query[part], None], dtype=np.float64)
+        distances = np.einsum("prd,prd->pr", gaps, gaps)
+        nearest = distances.argmin(axis=1)[:, None]
+        row[part] = np.take_along_axis(members, nearest, axis=1)[:, 0]
+        distance[part] = np.take_along_axis(distances, nearest, axis=1)[:, 0]
+    index = np.full(m, -1, dtype=np.intp)
+    order = np.lexsort((row, distance, query))[::-1]
+    index[query[order]] = row[order]  # the last one written, the nearest, stays
+    return index
+
+
+def _in_threads(work: Callable[[slice], None], parts: list[slice], entries: int) -> None:
+    """Do the parts on as many threads as BLAS may use, each with single-threaded BLAS.
+
+    The number of BLAS threads belongs to the process, so only one call at a time may change and restore it.
+    """
+    if entries < _PARALLEL_FROM:
+        for part in parts:
+            work(part)
+        return
+    with _one_at_a_time:
+        blas = ThreadpoolController().select(user_api="blas")
+        threads = max((library["num_threads"] for library in blas.info()), default=1)
+        with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, parts))
+
+
+def _parts(length: int, step: int) -> list[slice]:
+    """Slices of `step` that cover a length; one empty slice for length 0."""
+    return [slice(start, min(start + step, length)) for start in range(0, max(length, 1), step)]
+
+
+def _block_length(rows: Array) -> int:
+    """How many vectors with an entry for each row make a block."""
+    itemsize = namespace(rows).finfo(rows.dtype).bits // 8
+    return max(1, _BLOCK_BYTES // (itemsize * rows.shape[0]))
+
+
+def cosine_knn_graph(X: Array, n_neighbors: int) -> sp.csr_array:
     """Symmetric nearest-neighbour graph by cosine.
 
-    Joins i and j, with weight cos(x_i, x_j), when one is among the other's `n_neighbors` nearest rows. A row is not its
-    own neighbour. Edges of non-positive cosine are left out: they would make node degrees, and with them the normalised
-    Laplacian, meaningless.
+    Joins i and j, with weight cos(x_i, x_j), when one is among the other's `n_neighbors` nearest rows; among equals the
+    first rows are nearest. A row is not its own neighbour, and a zero row has none. Edges of non-positive cosine are
+    left out: they would make node degrees, and with them the normalised Laplacian, meaningless.
+
+    Quadratic: n^2 d for the products, nearly all the time. Memory: about four blocks of 64 MiB, and the graph.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
+    X : array of shape (n, d), float32 or float64
+        Where it is on a device, the products are made there.
     n_neighbors : int
         Capped at n - 1.
 
     Returns
     -------
-    graph : sparse array of shape (n, n), symmetric, non-negative
+    graph : SciPy sparse array of shape (n, n), symmetric, non-negative, float64
     """
     unit = unit_rows(X)
-    return _knn_graph(lambda rows: unit[rows] @ unit.T, len(unit), n_neighbors)
+    return _knn_graph(lambda part: unit[part, :] @ unit.T, unit, n_neighbors)
 
 
-def kernel_knn_graph(K: np.ndarray, n_neighbors: int) -> sp.csr_array:
+def kernel_knn_graph(K: Operator, n_neighbors: int) -> sp.csr_array:
     """`cosine_knn_graph` in the feature space of a kernel, where ``cos = K_ij / sqrt(K_ii K_jj)``.
+
+    Needs every entry of K once, in blocks of columns of 64 MiB (about four at a time).
 
     Parameters
     ----------
-    K : ndarray of shape (n, n)
+    K : Operator of shape (n, n), symmetric and positive semi-definite
+        Anything with `shape`, `diagonal()` and `columns(index)`.
     n_neighbors : int
 
     Returns
     -------
-    graph : sparse array of shape (n, n), symmetric, non-negative
+    graph : SciPy sparse array of shape (n, n), symmetric, non-negative, float64
     """
-    norms = np.sqrt(np.clip(np.diag(K), 0.0, None))
-    norms = np.where(norms > 0, norms, np.inf)
-    return _knn_graph(lambda rows: K[rows] / norms[rows, None] / norms, len(K), n_neighbors)
+    diagonal = K.diagonal()
+    xp = namespace(diagonal)
+    norms = xp.sqrt(xp.where(diagonal > 0, diagonal, xp.full_like(diagonal, xp.inf)))
+
+    def cosines(part: slice) -> Array:
+        columns = K.columns(from_numpy(np.arange(part.start, part.stop), like=norms))
+        return (columns / norms[:, None] / norms[part]).T
+
+    return _knn_graph(cosines, norms, n_neighbors)
 
 
-def _knn_graph(similarity: Callable[[np.ndarray], np.ndarray], n: int, n_neighbors: int) -> sp.csr_array:
-    """Graph from a function that gives the similarities (len(rows), n) of some rows to all."""
+def _knn_graph(cosines: Callable[[slice], Array], like: Array, n_neighbors: int) -> sp.csr_array:
+    """Graph from a function that gives, in a new array, the cosines (b, n) of some rows to all; `like` has n rows."""
+    xp, n = namespace(like), like.shape[0]
     k = min(n_neighbors, n - 1)
     if k < 1:
         return sp.csr_array((n, n))
-    step = max(1, _BLOCK_BYTES // (8 * n))
     columns, weights = np.empty((n, k), dtype=np.intp), np.empty((n, k))
-    for start in range(0, n, step):
-        rows = np.arange(start, min(start + step, n))
-        block = similarity(rows)
-        block[np.arange(len(rows)), rows] = -np.inf
-        nearest = np.argpartition(block, n - k, axis=1)[:, n - k :]
-        columns[rows], weights[rows] = nearest, np.take_along_axis(block, nearest, axis=1)
+    for part in _parts(n, _block_length(like)):
+        block = cosines(part)
+        itself = xp.eye(block.shape[0], dtype=xp.bool, device=block.device)
+        block[:, part] = xp.where(itself, -xp.inf, block[:, part])
+        columns[part], weights[part] = _largest(block, k)
     graph = sp.csr_array((np.maximum(weights, 0).ravel(), (np.repeat(np.arange(n), k), columns.ravel())), shape=(n, n))
     graph = graph.maximum(graph.T)
     graph.eliminate_zeros()
     return graph
+
+
+def _largest(block: Array, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Column numbers and values of the k largest entries in each row, the first ones among equals, in any order."""
+    xp = namespace(block)
+    if not is_numpy(block):  # the standard has no partial sort
+        columns = xp.arange(block.shape[1], device=block.device)
+        found: list[Any] = []
+        for _ in range(k):
+            found.append((xp.argmax(block, axis=1), xp.max(block, axis=1)))
+            block = xp.where(columns == found[-1][0][:, None], -xp.inf, block)
+        index, values = (to_numpy(xp.stack(list(parts), axis=1)) for parts in zip(*found, strict=True))
+        return index, values
+    index = np.argpartition(block, -k, axis=1)[:, -k:]
+    values = np.take_along_axis(block, index, axis=1)
+    tied = np.count_nonzero(block >= values.min(axis=1, keepdims=True), axis=1) > k
+    if tied.any():
+        index[tied] = np.argsort(-block[tied], axis=1, kind="stable")[:, :k]
+        values = np.take_along_axis(block, index, axis=1)
+    return index, values
 
 
 def normalised_laplacian(graph: sp.csr_array) -> sp.csr_array:

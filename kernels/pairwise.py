@@ -1,80 +1,348 @@
-"""Kernel matrices and the median rule for their width."""
+"""Kernel matrices and the median rule for their width.
+
+Linear, RBF, polynomial, sigmoid and cosine kernels are one matrix product, written into the result, and a few steps on
+blocks of its rows while they are in the cache; a symmetric matrix is computed on and above its diagonal and mirrored.
+Whatever is no product (Laplacian, chi2, additive_chi2) is summed by Numba, which is compiled on first use.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from sklearn.metrics.pairwise import (
-    PAIRWISE_KERNEL_FUNCTIONS,
-    euclidean_distances,
-    manhattan_distances,
-    pairwise_kernels,
-)
+from scipy.linalg import get_blas_funcs
+from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, euclidean_distances, pairwise_kernels
 
-__all__ = ["KERNELS", "kernel_matrix", "median_gamma"]
+from shallowda.kernels.arrays import Array, from_numpy, is_foreign, is_numpy, namespace, to_numpy
 
-#: Names that `kernel_matrix` takes: those of scikit-learn's ``pairwise_kernels``.
+__all__ = ["KERNELS", "Kernel", "kernel_matrix", "median_gamma"]
+
+#: Names of the kernels: those of scikit-learn's ``pairwise_kernels``.
 KERNELS = tuple(sorted(PAIRWISE_KERNEL_FUNCTIONS))
 
 _MEDIAN_ROWS = 2000  # pairs of at most this many rows enter the median
+_CACHED = 2 * 2**20  # bytes of rows that are finished at once: they stay in the cache
+_CHUNK = 64 * 2**20  # the same where a block is a kernel launch, and bytes of temporaries
+_REACH = 32  # largest gamma ||x - mean||^2 for which products in float32 keep five digits of an RBF kernel
+_ONE = ("rbf", "laplacian", "chi2")  # these are 1 between a row and itself
+_SUMS = ("laplacian", "chi2", "additive_chi2")  # no matrix products
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel function with its parameters: values as scikit-learn's ``pairwise_kernels`` gives them.
+
+    Parameters
+    ----------
+    name : str or callable
+        One of `KERNELS`, or a function of two rows (1-D arrays) that returns a number.
+    gamma : float, optional
+        Width of the kernels that have one; None is 1 for chi2 and 1/d for the others.
+    degree, coef0 : float
+        Of the polynomial kernel; `coef0` also of the sigmoid.
+    params : mapping, optional
+        Keyword arguments of a callable.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or gamma negative.
+
+    Notes
+    -----
+    An RBF kernel is computed from products of rows less their mean, so a common offset costs no digits. For float32
+    rows they are products in float32 as long as ``gamma ||x - mean||^2`` is at most 32 for every row, which bounds the
+    error of K by about 1e-5 (1e-7 where that figure is about one, as with the median rule). Beyond, the products are
+    taken in float64, at twice the cost and with a float64 copy of the rows.
+    """
+
+    name: str | Callable
+    gamma: float | None = None
+    degree: float = 3
+    coef0: float = 1
+    params: Mapping | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.name) and self.name not in KERNELS:
+            raise ValueError(f"There is no kernel {self.name!r}. Choose one of {', '.join(KERNELS)}, or a callable.")
+        if self.gamma is not None and self.gamma < 0:
+            raise ValueError(f"gamma is a width and must not be negative; got {self.gamma!r}.")
+
+    def __call__(self, X: Array, Y: Array | None = None) -> Array:
+        """Kernel values between the rows of X and those of Y (of X when Y is None).
+
+        Parameters
+        ----------
+        X : array of shape (m, d)
+            Of NumPy, or of a library that follows the Array API standard. Chi2 kernels and callables take NumPy only.
+        Y : array of shape (n, d), optional
+            Of the same library.
+
+        Returns
+        -------
+        K : array of shape (m, n)
+            In the common floating dtype of X and Y (float64 for integers), where they are. For Y None exactly
+            symmetric, and exactly 1 on the diagonal of RBF, Laplacian and chi2 kernels.
+
+        Raises
+        ------
+        ValueError
+            If the kernel gives NaN or infinite values, X and Y have different numbers of columns, a chi2 kernel meets
+            negative values, or a callable does not take two rows.
+
+        Notes
+        -----
+        Time: one product, m n d (half of it for Y None), or as many differences. Memory: K and a few MiB; RBF and
+        cosine also hold a copy of the rows, shifted or scaled.
+        """
+        X, Y = self._rows(X, Y)
+        gamma = self._width(X)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # looked for in every block
+            if callable(self.name):
+                K = self._by_rows(X, Y)
+                for start, stop in _blocks(K):
+                    self._require_finite(K[start:stop, :])
+                return K
+            if self.name == "rbf":
+                return self._rbf(X, Y, gamma)
+            if self.name in _SUMS:
+                return self._finished(self._sums(X, Y), Y is None, gamma)
+            if self.name == "cosine":
+                X, Y = _unit(X), None if Y is None else _unit(Y)
+            return self._finished(_product(X, Y), Y is None, gamma)
+
+    def diagonal(self, X: Array) -> Array:
+        """Kernel values of the rows of X with themselves, in closed form: the diagonal of ``self(X)``.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+
+        Returns
+        -------
+        values : array of shape (n,)
+
+        Raises
+        ------
+        ValueError
+            As for a call.
+        """
+        X, _ = self._rows(X, None)
+        xp = namespace(X)
+        if callable(self.name):
+            return np.asarray([self._by_rows(X[i : i + 1], None)[0, 0] for i in range(len(X))], dtype=X.dtype)
+        if self.name in _ONE:
+            return xp.ones(X.shape[0], dtype=X.dtype, device=X.device)
+        if self.name == "additive_chi2":
+            return xp.zeros(X.shape[0], dtype=X.dtype, device=X.device)
+        rows = _unit(X) if self.name == "cosine" else X
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = self._values(xp.vecdot(rows, rows), self._width(X))
+        self._require_finite(values)
+        return values
+
+    def _rows(self, X: Array, Y: Array | None) -> tuple[Array, Array | None]:
+        """The rows in their common floating dtype; Y is None where it is X."""
+        arrays = [array if is_foreign(array) else np.asarray(array) for array in ((X,) if Y is None else (X, Y))]
+        xp = namespace(*arrays)
+        if xp is not np and (callable(self.name) or self.name in ("chi2", "additive_chi2")):
+            raise ValueError(
+                f"kernel={self.name!r} is computed for NumPy arrays only; got {type(X)}. Convert the rows to NumPy, or "
+                "choose another kernel."
+            )
+        if any(array.ndim != 2 for array in arrays) or arrays[0].shape[1] != arrays[-1].shape[1]:
+            shapes = " and ".join(str(tuple(array.shape)) for array in arrays)
+            raise ValueError(f"A kernel takes 2-D arrays of rows with the same number of columns; got {shapes}.")
+        if self.name in ("chi2", "additive_chi2") and any(xp.any(array < 0) for array in arrays):
+            raise ValueError(f"kernel={self.name!r} is for histograms: the rows must not contain negative values.")
+        single = all(array.dtype == xp.float32 for array in arrays)
+        arrays = [xp.astype(array, xp.float32 if single else xp.float64, copy=False) for array in arrays]
+        return arrays[0], None if Y is None or Y is X else arrays[1]
+
+    def _width(self, X: Array) -> float:
+        if self.gamma is not None:
+            return self.gamma
+        return 1.0 if self.name == "chi2" else 1.0 / X.shape[1]
+
+    def _by_rows(self, X: np.ndarray, Y: np.ndarray | None) -> np.ndarray:
+        try:
+            K = pairwise_kernels(X, Y, metric=self.name, **(self.params or {}))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"A callable kernel takes two rows (1-D arrays) and returns a number; {self.name!r} failed on that: "
+                f"{error}"
+            ) from error
+        return K.astype(X.dtype, copy=False)
+
+    def _sums(self, X: Array, Y: Array | None) -> Array:
+        """Sums over the features for every pair; for NumPy rows and Y None only on and above the diagonal."""
+        xp = namespace(X)
+        columns = X if Y is None else Y
+        sums = xp.zeros((X.shape[0], columns.shape[0]), dtype=X.dtype, device=X.device)
+        if is_numpy(X):
+            from shallowda.kernels._jit_pairwise import absolute_differences, chi_squared
+
+            (absolute_differences if self.name == "laplacian" else chi_squared)(X, Y, sums)
+            return sums
+        step = max(1, _CHUNK // (X.shape[1] * columns.shape[0] * _itemsize(X)))
+        for i in range(0, X.shape[0], step):
+            sums[i : i + step, :] = xp.sum(xp.abs(X[i : i + step, None, :] - columns[None, :, :]), axis=2)
+        return sums
+
+    def _rbf(self, X: Array, Y: Array | None, gamma: float) -> Array:
+        xp = namespace(X)
+        origin = xp.mean(X if Y is None else Y, axis=0)  # any common point will do, so its own rounding is harmless
+
+        def scaled(rows: Array, dtype: Any) -> tuple[Array, Array]:
+            """Rows whose squared distances are 2 gamma times those of X, and half their squared norms."""
+            rows = xp.astype(rows, dtype, copy=False) - xp.astype(origin, dtype, copy=False)
+            rows *= math.sqrt(2 * gamma)
+            return rows, xp.vecdot(rows, rows) / 2
+
+        for dtype in (X.dtype, xp.float64):
+            left, left_norms = scaled(X, dtype)
+            right, right_norms = (left, left_norms) if Y is None else scaled(Y, dtype)
+            if dtype == xp.float64 or max(float(xp.max(left_norms)), float(xp.max(right_norms))) <= _REACH:
+                break
+        if left.dtype == X.dtype:
+            return self._finished(
+                _product(left, None if Y is None else right), Y is None, gamma, left_norms, right_norms
+            )
+        K = xp.zeros((left.shape[0], right.shape[0]), dtype=X.dtype, device=X.device)
+        return self._finished(K, Y is None, gamma, left_norms, right_norms, factors=(left, right))
+
+    def _finished(
+        self,
+        K: Array,
+        symmetric: bool,
+        gamma: float,
+        left: Array | None = None,
+        right: Array | None = None,
+        factors: tuple[Array, Array] | None = None,
+    ) -> Array:
+        """The kernel from its products or sums in K, written over them.
+
+        Of a symmetric one only the part on and above the diagonal is read. With `factors`, of a higher precision than
+        K, the products are taken here.
+        """
+        xp = namespace(K)
+        for start, stop in _blocks(K):
+            first = start if symmetric else 0
+            if factors is None:
+                part = K[start:stop, first:]
+            else:
+                part = factors[0][start:stop, :] @ factors[1][first:, :].T
+            if left is not None and right is not None:
+                part -= left[start:stop, None]
+                part -= right[None, first:]
+            part = self._values(part, gamma)
+            self._require_finite(part)
+            if symmetric:
+                part[:, : stop - start] = self._mirrored(part[:, : stop - start])
+                K[stop:, start:stop] = xp.astype(part[:, stop - start :].T, K.dtype, copy=False)
+            if factors is not None or not is_numpy(K):  # NumPy has computed within K
+                K[start:stop, first:] = xp.astype(part, K.dtype, copy=False)
+        return K
+
+    def _values(self, part: Array, gamma: float) -> Array:
+        """Kernel values from products, sums, or (RBF) minus gamma times squared distances; may write over them."""
+        xp = namespace(part)
+        if self.name == "rbf":
+            return _over(xp.exp, _over(xp.minimum, part, 0.0))
+        if self.name == "additive_chi2":
+            return _over(xp.negative, part)
+        if self.name in ("linear", "cosine"):
+            return part
+        part *= -gamma if self.name in _SUMS else gamma
+        if self.name in _SUMS:
+            return _over(xp.exp, part)
+        part += self.coef0
+        return _over(xp.tanh, part) if self.name == "sigmoid" else _power(part, self.degree)
+
+    def _mirrored(self, square: Array) -> Array:
+        """A block on the diagonal with the part above it copied below."""
+        xp = namespace(square)
+        square = xp.triu(square) + xp.triu(square, k=1).T
+        if self.name not in _ONE:
+            return square
+        return xp.where(xp.eye(square.shape[0], dtype=xp.bool, device=square.device), 1.0, square)
+
+    def _require_finite(self, values: Array) -> None:
+        xp = namespace(values)
+        if not bool(xp.all(xp.isfinite(values))):
+            raise ValueError(
+                f"kernel={self.name!r} gave NaN or infinite values for these rows. Scale the features, or choose a "
+                "smaller gamma or degree."
+            )
+
+
+def _blocks(K: Array) -> Iterator[tuple[int, int]]:
+    """First row and end of blocks of the rows of K."""
+    step = max(16, (_CACHED if is_numpy(K) else _CHUNK) // (_itemsize(K) * K.shape[1]))
+    for start in range(0, K.shape[0], step):
+        yield start, min(start + step, K.shape[0])
+
+
+def _itemsize(array: Array) -> int:
+    return 4 if array.dtype == namespace(array).float32 else 8
+
+
+def _over(function: Callable, values: Array, *others: Any) -> Array:
+    """A function of the values, written over them where the library can."""
+    return function(values, *others, out=values) if is_numpy(values) else function(values, *others)
+
+
+def _power(values: Array, degree: float) -> Array:
+    if degree not in range(2, 9):
+        return _over(namespace(values).pow, values, degree)
+    result = values * values  # half the time of `pow`, and far less on processors without wide vectors
+    for _ in range(int(degree) - 2):
+        result *= values
+    if is_numpy(values):
+        values[...] = result
+        return values
+    return result
+
+
+def _product(X: Array, Y: Array | None) -> Array:
+    """``X Y^T``; for NumPy rows and Y None only on and above the diagonal."""
+    if not is_numpy(X):
+        return X @ (X if Y is None else Y).T
+    if Y is not None:
+        return X @ Y.T
+    # BLAS thinks in columns: the lower part of the transpose is the upper part of K. Zeros, as some versions read them.
+    K = np.zeros((len(X), len(X)), dtype=X.dtype)
+    syrk = get_blas_funcs("syrk", (X,))
+    a, trans = (X, 0) if X.flags.f_contiguous else (X.T, 1)
+    syrk(1.0, a, c=K.T, trans=trans, lower=1, overwrite_c=1)
+    return K
+
+
+def _unit(X: Array) -> Array:
+    """Rows scaled to unit Euclidean norm; zero rows stay zero."""
+    xp = namespace(X)
+    norms = xp.sqrt(xp.vecdot(X, X))
+    return X / xp.where(norms > 0, norms, 1.0)[:, None]
 
 
 def kernel_matrix(
-    X: np.ndarray,
-    Y: np.ndarray | None,
+    X: Array,
+    Y: Array | None,
     kernel: str | Callable,
     *,
     gamma: float | None = None,
     degree: float = 3,
     coef0: float = 1,
     params: Mapping | None = None,
-) -> np.ndarray:
-    """Kernel values between the rows of X and those of Y (of X when Y is None).
-
-    Parameters
-    ----------
-    X : ndarray of shape (m, d)
-    Y : ndarray of shape (n, d) or None
-    kernel : str or callable
-        A name of scikit-learn's ``pairwise_kernels``, or a function of two rows that returns a number.
-    gamma, degree, coef0 : float
-        Passed to the kernels that have them.
-    params : mapping, optional
-        Keyword arguments of a callable.
-
-    Returns
-    -------
-    K : ndarray of shape (m, n)
-
-    Raises
-    ------
-    ValueError
-        If the kernel gives NaN or infinite values.
-    """
-    named: dict = {"filter_params": True, "degree": degree, "coef0": coef0}
-    if gamma is not None:
-        named["gamma"] = gamma
-    with np.errstate(over="ignore", invalid="ignore"):  # looked for below
-        K = _by_rows(X, Y, kernel, params) if callable(kernel) else pairwise_kernels(X, Y, metric=kernel, **named)
-    if not np.isfinite(K).all():
-        raise ValueError(
-            f"kernel={kernel!r} gave NaN or infinite values for these rows. Scale the features, or choose a smaller "
-            "gamma or degree."
-        )
-    return K
+) -> Array:
+    """``Kernel(kernel, gamma, degree, coef0, params)(X, Y)``."""
+    return Kernel(kernel, gamma, degree, coef0, params)(X, Y)
 
 
-def _by_rows(X: np.ndarray, Y: np.ndarray | None, kernel: Callable, params: Mapping | None) -> np.ndarray:
-    try:
-        return pairwise_kernels(X, Y, metric=kernel, **(params or {}))
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"A callable kernel takes two rows (1-D arrays) and returns a number; {kernel!r} failed on that: {error}"
-        ) from error
-
-
-def median_gamma(X: np.ndarray, kernel: str | Callable) -> float | None:
+def median_gamma(X: Array, kernel: str | Callable) -> float | None:
     """Kernel width by the median rule.
 
     ``1 / median ||x - y||^2`` for the RBF kernel, ``1 / median ||x - y||_1`` for the Laplacian, ``1 / median ||x||^2``
@@ -84,7 +352,8 @@ def median_gamma(X: np.ndarray, kernel: str | Callable) -> float | None:
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
+    X : array of shape (n, d)
+        Of NumPy, or of a library that follows the Array API standard.
     kernel : str or callable
 
     Returns
@@ -96,16 +365,18 @@ def median_gamma(X: np.ndarray, kernel: str | Callable) -> float | None:
     ValueError
         If every distance (or norm) is zero: there is no scale to take.
     """
-    if len(X) > _MEDIAN_ROWS:
-        X = X[np.random.RandomState(0).choice(len(X), _MEDIAN_ROWS, replace=False)]
-    if kernel == "rbf":
-        scales = euclidean_distances(X, squared=True)[np.triu_indices(len(X), 1)]
-    elif kernel == "laplacian":
-        scales = manhattan_distances(X)[np.triu_indices(len(X), 1)]
-    elif kernel in ("poly", "polynomial", "sigmoid"):
-        scales = np.einsum("ij,ij->i", X, X)
-    else:
+    if kernel not in ("rbf", "laplacian", "poly", "polynomial", "sigmoid"):
         return None
+    if X.shape[0] > _MEDIAN_ROWS:
+        chosen = np.random.RandomState(0).choice(X.shape[0], _MEDIAN_ROWS, replace=False)
+        X = namespace(X).take(X, from_numpy(chosen, X), axis=0)
+    rows = to_numpy(X)  # few: the median of their distances is no work for a device
+    if kernel == "rbf":
+        scales = euclidean_distances(rows - rows.mean(axis=0), squared=True)[np.triu_indices(len(rows), 1)]
+    elif kernel == "laplacian":
+        scales = Kernel("laplacian")._sums(rows, None)[np.triu_indices(len(rows), 1)]
+    else:
+        scales = np.einsum("ij,ij->i", rows, rows)
     positive = scales[scales > 0]
     if len(positive) == 0:
         raise ValueError("gamma='median' needs rows that differ; all rows are the same. Pass gamma as a number.")

@@ -3,18 +3,21 @@
 Each space stands for a row matrix Phi whose embedding is ``Phi A``. It knows three products: ``Phi^T H Phi`` (inside
 `solve`), ``Phi^T E`` (`times`), ``Phi A`` (`embed`), and how to `lift` A to a map for new rows.
 
-============== ==================== ===================================== ===================== ==================
-class          problem              Phi                                   order solved          new rows need
-============== ==================== ===================================== ===================== ==================
-`PrimalSpace`  ridge on the d x k   X                                     min(d, n)             a k x d map
+============== ==================== ================================ ============= ======================
+class          problem              Phi                              order solved  new rows need
+============== ==================== ================================ ============= ======================
+`PrimalSpace`  ridge on the d x k   X                                min(d, n)     a k x d map
                map
-`LinearDual`   authors' dual on     X X^T, as X (X^T X)^{1/2} when d < n   min(d, n)             a k x d map
+`LinearDual`   authors' dual on     X X^T, as X R with X^T X = R R^T d             a k x d map
                K = X X^T
-`KernelSpace`  dual on any K        K                                     n                     training rows
-`LinearSample` dual on K = X X^T    X X^T, factored                       d (coefficients n)    a k x d map
+`KernelSpace`  dual on any K        K, an operator                   n             training rows
+`LinearSample` dual on K = X X^T    X X^T, factored                  n, by d x d   a k x d map
                with one ridge per
                sample (TJM)
-============== ==================== ===================================== ===================== ==================
+============== ==================== ================================ ============= ======================
+
+A space is made once for a fit: what does not change from pass to pass (scatter matrices, kernel values, the Krylov
+space of `PencilSolver`, class sums) is kept in it.
 """
 
 from __future__ import annotations
@@ -23,12 +26,16 @@ from typing import Any, Protocol
 
 import numpy as np
 import scipy.linalg
-import scipy.sparse as sp
 
-from shallowda.kernels.eigen import psd_eigh, top_pencil, top_pencil_factored
-from shallowda.kernels.moments import centred_gram, column_mean, factor_times_rows, resolved
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace
+from shallowda.kernels.eigen import TOLERANCE, PencilSolver, psd_eigh
+from shallowda.kernels.mmd import MMDFactor
+from shallowda.kernels.moments import GroupSums, mean_and_scatter, resolved
+from shallowda.kernels.operators import DenseGram, Operator
 
 __all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "linear_dual"]
+
+_SAMPLE = 64  # columns of a kernel matrix from which the size of all is estimated
 
 
 class Space(Protocol):
@@ -38,23 +45,25 @@ class Space(Protocol):
     ----------
     offset : float
         Squared norm of the mean of the feature vectors, relative to their total variance.
+    solver : PencilSolver
     """
 
     offset: float
+    solver: PencilSolver
 
-    def times(self, E: sp.csr_array) -> np.ndarray:
+    def times(self, E: MMDFactor) -> Array:
         """``Phi^T E``, of shape (order, r)."""
 
-    def solve(self, V: np.ndarray, ridge: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def solve(self, V: Array, ridge: Any, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
         """Top-k of ``(Phi^T H Phi, V V^T + diag(ridge))``: coefficients (order, k') and values (k',).
 
         k' < k where the rows have fewer directions of variance: what is round-off is left out.
         """
 
-    def embed(self, A: np.ndarray) -> np.ndarray:
+    def embed(self, A: Array) -> Array:
         """``Phi A`` on the training rows, of shape (n, k)."""
 
-    def lift(self, A: np.ndarray) -> np.ndarray:
+    def lift(self, A: Array) -> Array:
         """The map of new rows: of shape (k, d) where it is linear, else weights of the samples, of shape (k, n)."""
 
 
@@ -66,34 +75,41 @@ class PrimalSpace:
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
+    X : array of shape (n, d)
+        Read once for the moments, then once for each `embed`.
     """
 
-    def __init__(self, X: np.ndarray) -> None:
+    def __init__(self, X: Array) -> None:
+        xp = namespace(X)
         n, d = X.shape
-        self.basis, self.rows, self.eps = None, X, np.finfo(X.dtype).eps
+        self.basis, self.rows, self.eps = None, X, float(xp.finfo(X.dtype).eps)
         if d > n:
-            self.basis, triangle = scipy.linalg.qr(X.T.astype(np.float64), mode="economic")
+            self.basis, triangle = xp.linalg.qr(xp.astype(X.T, xp.float64))
             self.rows = triangle.T
-        self.mean = column_mean(self.rows)
-        self.scatter = centred_gram(self.rows, self.mean)
-        self.offset = _relative(float(self.mean @ self.mean), float(np.trace(self.scatter)) / n)
+        self.mean, self.scatter = mean_and_scatter(self.rows)
+        self.sums = GroupSums(self.rows, self.mean)
+        self.offset = _relative(float(self.mean @ self.mean), float(xp.linalg.trace(self.scatter)) / n)
+        self.solver = PencilSolver(self.scatter)
 
-    def times(self, E: sp.csr_array) -> np.ndarray:
-        """``Phi^T E``, of shape (order, r)."""
-        return factor_times_rows(E, self.rows, self.mean)
+    def times(self, E: MMDFactor) -> Array:
+        """``Phi^T E``, of shape (order, r): from sums about the mean, which goes back where columns do not vanish."""
+        weights, sums = from_numpy(E.weights, self.mean), from_numpy(E.column_sums, self.mean)
+        return self.sums(E.groups, len(E.weights)).T @ weights + self.mean[:, None] * sums[None, :]
 
-    def solve(self, V: np.ndarray, ridge: float, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Top-k of ``(Phi^T H Phi, V V^T + ridge I)``: see `eigen.top_pencil`."""
-        A, rho = top_pencil(self.scatter, V, ridge, k)
-        kept = resolved(A, self.scatter, self.mean, len(self.rows), self.eps)
-        return A[:, kept], rho[kept]
+    def solve(self, V: Array, ridge: float, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
+        """Top-k of ``(Phi^T H Phi, V V^T + ridge I)``: see `PencilSolver`."""
+        A, rho = self.solver.solve(V, ridge, k, tol)
+        return self._resolved(A, rho, A)
 
-    def embed(self, A: np.ndarray) -> np.ndarray:
+    def _resolved(self, A: Array, rho: Array, directions: Array) -> tuple[Array, Array]:
+        """The solutions whose directions in the features have variance that is no round-off."""
+        return _kept(A, rho, _with_variance(directions, self.scatter, self.mean, self.rows.shape[0], self.eps))
+
+    def embed(self, A: Array) -> Array:
         """``Phi A`` on the training rows."""
-        return self.rows @ A.astype(self.rows.dtype)
+        return self.rows @ as_dtype(A, self.rows.dtype)
 
-    def lift(self, A: np.ndarray) -> np.ndarray:
+    def lift(self, A: Array) -> Array:
         """The map of new rows, of shape (k, d)."""
         return (A if self.basis is None else self.basis @ A).T
 
@@ -101,39 +117,36 @@ class PrimalSpace:
 class LinearDual(PrimalSpace):
     """The dual problem on ``K = X X^T`` (ridge on the n x k weights of the samples), for d <= n, in order d.
 
-    With ``X^T X = R R`` and the polar form ``X = Q R`` the weights are ``W = Q C``; the ridge on W is the plain ridge
-    on C and the embedding is ``K W = X R C``. So this is the primal problem for the rows ``X R``.
+    With ``X^T X = R R^T`` there is a Q of orthonormal columns with ``X = Q R^T``. The weights are ``W = Q C``; the
+    ridge on W is the plain ridge on C and the embedding is ``K W = X R C``. So this is the primal problem for ``X R``.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), d <= n
+    X : array of shape (n, d), d <= n
+    after : array of shape (l, d), optional
+        Given when X are features ``K_L @ after`` (Nystroem's): `lift` then maps the rows of K_L.
     """
 
-    def __init__(self, X: np.ndarray) -> None:
+    def __init__(self, X: Array, after: Array | None = None) -> None:
         super().__init__(X)
-        values, vectors = psd_eigh(self.scatter + len(X) * np.outer(self.mean, self.mean))
-        self.root = (vectors * np.sqrt(values)) @ vectors.T
-        self.B = self.root @ self.scatter @ self.root
+        self.after = after
+        self.root = _gram_root(self.scatter + X.shape[0] * self.mean[:, None] * self.mean[None, :])
+        self.solver = PencilSolver(_Sandwich(self.root.T, self.scatter))
 
-    def times(self, E: sp.csr_array) -> np.ndarray:
+    def times(self, E: MMDFactor) -> Array:
         """``Phi^T E``."""
-        return self.root @ super().times(E)
+        return self.root.T @ super().times(E)
 
-    def solve(self, V: np.ndarray, ridge: float, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Top-k of ``(Phi^T H Phi, V V^T + ridge I)``: see `eigen.top_pencil`."""
-        A, rho = top_pencil(self.B, V, ridge, k)
-        n, d = self.rows.shape
-        kept = resolved(A, self.B, np.zeros(d), n, self.eps)
-        kept &= resolved(self.root @ A, self.scatter, self.mean, n, self.eps)
-        return A[:, kept], rho[kept]
+    def _resolved(self, A: Array, rho: Array, directions: Array) -> tuple[Array, Array]:
+        return super()._resolved(A, rho, self.root @ directions)
 
-    def embed(self, A: np.ndarray) -> np.ndarray:
+    def embed(self, A: Array) -> Array:
         """``Phi A`` on the training rows."""
         return super().embed(self.root @ A)
 
-    def lift(self, A: np.ndarray) -> np.ndarray:
+    def lift(self, A: Array) -> Array:
         """The map of new rows, of shape (k, d)."""
-        return super().lift(self.root @ A)
+        return _through(super().lift(self.root @ A), self.after)
 
 
 class KernelSpace:
@@ -141,33 +154,44 @@ class KernelSpace:
 
     Parameters
     ----------
-    K : ndarray of shape (n, n), symmetric
-    X : ndarray of shape (n, d), optional
+    K : Operator of shape (n, n)
+    X : array of shape (n, d), optional
         Given when K is ``X X^T``: the map of new rows is then linear.
     """
 
-    def __init__(self, K: np.ndarray, X: np.ndarray | None = None) -> None:
-        self.K, self.X, self.eps = np.asarray(K, dtype=np.float64), X, np.finfo(K.dtype).eps
-        self.mean = column_mean(self.K)
-        self.B = centred_gram(self.K, self.mean)
-        mean_square = float(self.mean.mean())
-        self.offset = _relative(mean_square, float(np.trace(self.K)) / len(K) - mean_square)
+    def __init__(self, K: Operator, X: Array | None = None) -> None:
+        self.K, self.X = K, X
+        diagonal = K.diagonal()
+        xp, n = namespace(diagonal), K.shape[0]
+        self.eps = float(xp.finfo(K.dtype).eps)
+        self.mean = _column_mean(K, diagonal)
+        mean_square = float(xp.mean(self.mean))
+        trace = float(xp.sum(as_dtype(diagonal, xp.float64)))
+        self.offset = _relative(mean_square, trace / n - mean_square)
+        self.solver = PencilSolver(_CentredSquare(K, diagonal), self.eps)
 
-    def times(self, E: sp.csr_array) -> np.ndarray:
+    def times(self, E: MMDFactor) -> Array:
         """``K E``."""
-        return np.asarray((E.T @ self.K).T)
+        return as_dtype(self.K @ from_numpy(E.toarray(), self.mean), self.mean.dtype)
 
-    def solve(self, V: np.ndarray, ridge: float | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Top-k of ``(K H K, V V^T + diag(ridge))``: see `eigen.top_pencil`."""
-        A, rho = top_pencil(self.B, V, ridge, k)
-        kept = resolved(A, self.B, self.mean, len(self.K), self.eps)
-        return A[:, kept], rho[kept]
+    def solve(self, V: Array, ridge: float | Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
+        """Top-k of ``(K H K, V V^T + diag(ridge))``: see `PencilSolver`."""
+        A, rho = self.solver.solve(V, ridge, k, tol)
+        n = self.K.shape[0]
+        return _kept(A, rho, resolved(A, 1.0, self._diagonal(), self.mean, n, self.eps))
 
-    def embed(self, A: np.ndarray) -> np.ndarray:
+    def _diagonal(self) -> Array:
+        """Diagonal of ``K H K``, estimated from some columns: it only bounds round-off."""
+        n = self.K.shape[0]
+        some = np.sort(np.random.RandomState(0).permutation(n)[:_SAMPLE])
+        columns = as_dtype(self.K.columns(some), self.mean.dtype) - self.mean[:, None]
+        return n * namespace(columns).mean(columns**2, axis=1)
+
+    def embed(self, A: Array) -> Array:
         """``K A`` on the training rows."""
         return self.K @ A
 
-    def lift(self, A: np.ndarray) -> np.ndarray:
+    def lift(self, A: Array) -> Array:
         """Weights of the samples, of shape (k, n); for ``K = X X^T`` the map of new rows, of shape (k, d)."""
         return A.T if self.X is None else A.T @ self.X
 
@@ -175,45 +199,106 @@ class KernelSpace:
 class LinearSample:
     """Weights of the samples on ``K = X X^T`` for d < n, never building K; the ridge may differ from sample to sample.
 
-    ``K H K = L L^T`` with ``L = X (X^T H X)^{1/2}`` (n x d), so each solve is of order d.
+    ``K H K = X (X^T H X) X^T``: products of thin matrices.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
+    X : array of shape (n, d)
+    after : array of shape (l, d), optional
+        As in `LinearDual`.
     """
 
-    def __init__(self, X: np.ndarray) -> None:
-        self.X, self.eps = X, np.finfo(X.dtype).eps
-        self.mean = column_mean(X)
-        self.scatter = centred_gram(X, self.mean)
-        self.offset = _relative(float(self.mean @ self.mean), float(np.trace(self.scatter)) / len(X))
-        values, vectors = psd_eigh(self.scatter)
-        self.L = X @ (vectors * np.sqrt(values))
+    def __init__(self, X: Array, after: Array | None = None) -> None:
+        xp = namespace(X)
+        self.after, self.eps = after, float(xp.finfo(X.dtype).eps)
+        self.X = X = as_dtype(X, xp.float64)  # B is the square of a kernel matrix: float32 would leave it few digits
+        self.mean, self.scatter = mean_and_scatter(X)
+        self.offset = _relative(float(self.mean @ self.mean), float(xp.linalg.trace(self.scatter)) / X.shape[0])
+        self.solver = PencilSolver(_Sandwich(X, self.scatter))
 
-    def times(self, E: sp.csr_array) -> np.ndarray:
+    def times(self, E: MMDFactor) -> Array:
         """``K E``."""
-        return self.X @ factor_times_rows(E, self.X, self.mean)
+        sums = GroupSums(self.X, self.mean)(E.groups, len(E.weights))
+        return self.X @ (sums.T @ from_numpy(E.weights, self.mean))
 
-    def solve(self, V: np.ndarray, ridge: float | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Top-k of ``(K H K, V V^T + diag(ridge))``: see `eigen.top_pencil_factored`."""
-        A, rho = top_pencil_factored(self.L, V, ridge, k)
-        kept = resolved(self.lift(A).T, self.scatter, self.mean, len(self.X), self.eps)
-        return A[:, kept], rho[kept]
+    def solve(self, V: Array, ridge: float | Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
+        """Top-k of ``(K H K, V V^T + diag(ridge))``: see `PencilSolver`."""
+        A, rho = self.solver.solve(V, ridge, k, tol)
+        return _kept(A, rho, _with_variance(self._directions(A), self.scatter, self.mean, self.X.shape[0], self.eps))
 
-    def embed(self, A: np.ndarray) -> np.ndarray:
+    def _directions(self, A: Array) -> Array:
+        """``X^T A``: what the weights of the samples amount to on the features."""
+        return self.X.T @ A
+
+    def embed(self, A: Array) -> Array:
         """``K A`` on the training rows."""
-        return self.X @ self.lift(A).T
+        return self.X @ self._directions(A)
 
-    def lift(self, A: np.ndarray) -> np.ndarray:
+    def lift(self, A: Array) -> Array:
         """The map of new rows, of shape (k, d)."""
-        return A.T @ self.X
+        return _through(self._directions(A).T, self.after)
 
 
-def linear_dual(X: np.ndarray) -> LinearDual | KernelSpace:
+def linear_dual(X: Array) -> LinearDual | KernelSpace:
     """The dual problem on ``K = X X^T`` in min(d, n) dimensions."""
     n, d = X.shape
-    return LinearDual(X) if d <= n else KernelSpace(X @ X.T, X)
+    return LinearDual(X) if d <= n else KernelSpace(DenseGram(X @ X.T), X)
+
+
+class _Sandwich:
+    """``L S L^T`` as an operator."""
+
+    def __init__(self, L: Array, S: Array) -> None:
+        self.L, self.S, self.like, self.shape = L, S, L, (L.shape[0], L.shape[0])
+
+    def __matmul__(self, block: Array) -> Array:
+        return self.L @ (self.S @ (self.L.T @ block))
+
+
+class _CentredSquare:
+    """``K H K`` as an operator: two products with K."""
+
+    def __init__(self, K: Operator, like: Array) -> None:
+        self.K, self.like, self.shape = K, like, K.shape
+
+    def __matmul__(self, block: Array) -> Array:
+        product = self.K @ block
+        return self.K @ (product - namespace(product).mean(product, axis=0))
+
+
+def _column_mean(K: Operator, like: Array) -> Array:
+    xp, n = namespace(like), K.shape[0]
+    ones = xp.full((n, 1), 1.0 / n, dtype=xp.float64, device=like.device)
+    return as_dtype((K @ ones)[:, 0], xp.float64)
+
+
+def _through(components: Array, after: Array | None) -> Array:
+    return components if after is None else components @ as_dtype(after, components.dtype).T
+
+
+def _gram_root(G: Array) -> Array:
+    """R (d, r) with ``R R^T = G``, r the numerical rank: by pivoted Cholesky, or eigenvectors where there is none."""
+    if is_numpy(G):
+        factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(G, lower=1, tol=len(G) * np.finfo(float).eps * G.max())
+        root = np.zeros((len(G), rank))
+        root[pivots - 1] = np.tril(factor)[:, :rank]
+        return root
+    values, vectors = psd_eigh(G)
+    return vectors * namespace(G).sqrt(values)
+
+
+def _with_variance(directions: Array, scatter: Array, mean: Array, n: int, eps: float) -> np.ndarray:
+    xp = namespace(directions)
+    variance = xp.sum(directions * (scatter @ directions), axis=0)
+    return resolved(directions, variance, xp.linalg.diagonal(scatter), mean, n, eps)
+
+
+def _kept(A: Array, rho: Array, mask: np.ndarray) -> tuple[Array, Array]:
+    if mask.all():
+        return A, rho
+    index = from_numpy(np.flatnonzero(mask), rho)
+    return namespace(A).take(A, index, axis=1), namespace(rho).take(rho, index)
 
 
 def _relative(mean_square: float, variance: float) -> float:
-    return mean_square / variance if variance > 0 else 0.0
+    return mean_square / variance if variance > 1e-14 * mean_square else 0.0  # the difference of two sums is round-off

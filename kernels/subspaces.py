@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg
 
-from shallowda.kernels.moments import column_mean, scatter_spectrum
+from shallowda.kernels.arrays import Array, from_numpy, namespace, to_numpy
+from shallowda.kernels.moments import scatter_spectrum
 
 __all__ = ["disagreement", "flow_factor", "flow_point", "pca_basis", "principal_vectors"]
 
 
-def pca_basis(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pca_basis(rows: Array, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Leading principal directions of the rows.
 
     Works on the smaller of the d x d and the n x n Gram matrix.
@@ -28,12 +29,11 @@ def pca_basis(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     variances : ndarray of shape (k',), descending
         Divisor n - 1.
     """
-    mean = column_mean(rows)
-    values, basis = scatter_spectrum(rows, mean, k)
-    return mean, basis, values / (len(rows) - 1)
+    mean, values, basis = scatter_spectrum(rows, k)
+    return mean, basis, values / (rows.shape[0] - 1)
 
 
-def principal_vectors(P: np.ndarray, Q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def principal_vectors(P: Array, Q: Array) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Principal angles between two subspaces, and the frame of the geodesic from the first to the second.
 
     Parameters
@@ -51,24 +51,28 @@ def principal_vectors(P: np.ndarray, Q: np.ndarray) -> tuple[np.ndarray, np.ndar
     normal : ndarray of shape (d, k)
         Unit direction from `start` to `end`, orthogonal to P; zero columns where the angle is zero.
     """
+    xp = namespace(P, Q)
     overlap = P.T @ Q
-    U, cosines, Vt = scipy.linalg.svd(overlap)
-    V, near = Vt.T, cosines > np.sqrt(0.5)
-    # where cosines are all but one they no longer tell the directions apart, but the sines do
-    near_V = V[:, near]
-    residual = Q @ near_V - P @ (overlap @ near_V)
-    V[:, near] = near_V @ scipy.linalg.svd(residual, full_matrices=False)[2][::-1].T
-    U[:, near] = overlap @ V[:, near]
-    U[:, near] /= np.linalg.norm(U[:, near], axis=0)
+    U, cosines, Vt = xp.linalg.svd(overlap)
+    # where cosines are all but one (the first columns) they no longer tell the directions apart, but the sines do
+    V, near = Vt.T, int(xp.count_nonzero(cosines > np.sqrt(0.5)))
+    if near:
+        near_V = V[:, :near]
+        residual = Q @ near_V - P @ (overlap @ near_V)
+        turn = xp.flip(xp.linalg.svd(residual, full_matrices=False)[2], axis=0).T
+        V = xp.concat([near_V @ turn, V[:, near:]], axis=1)
+        near_U = overlap @ V[:, :near]
+        U = xp.concat([near_U / xp.linalg.vector_norm(near_U, axis=0), U[:, near:]], axis=1)
     start, end = P @ U, Q @ V
     residual = end - P @ (overlap @ V)
-    sines = np.linalg.norm(residual, axis=0)
-    moved = sines > np.finfo(np.float64).eps * len(P)
-    normal = np.where(moved, residual / np.where(moved, sines, 1.0), 0.0)
-    return np.arctan2(np.where(moved, sines, 0.0), np.einsum("ij,ij->j", start, end)), start, end, normal
+    sines = xp.linalg.vector_norm(residual, axis=0)
+    moved = sines > np.finfo(np.float64).eps * P.shape[0]
+    sines = xp.where(moved, sines, xp.zeros_like(sines))
+    normal = xp.where(moved, residual / xp.where(moved, sines, xp.ones_like(sines)), xp.zeros_like(residual))
+    return xp.atan2(sines, xp.sum(start * end, axis=0)), start, end, normal
 
 
-def flow_point(P: np.ndarray, Q: np.ndarray, t: float) -> np.ndarray:
+def flow_point(P: Array, Q: Array, t: float) -> np.ndarray:
     """Orthonormal basis of the subspace at time t of the geodesic from span(P), t = 0, to span(Q), t = 1.
 
     Parameters
@@ -80,11 +84,12 @@ def flow_point(P: np.ndarray, Q: np.ndarray, t: float) -> np.ndarray:
     -------
     basis : ndarray of shape (d, k)
     """
+    xp = namespace(P, Q)
     angles, start, _, normal = principal_vectors(P, Q)
-    return start * np.cos(t * angles) + normal * np.sin(t * angles)
+    return start * xp.cos(t * angles) + normal * xp.sin(t * angles)
 
 
-def flow_factor(P: np.ndarray, Q: np.ndarray) -> np.ndarray:
+def flow_factor(P: Array, Q: Array) -> np.ndarray:
     """Thin factor L of the geodesic flow kernel, ``G = integral_0^1 Phi(t) Phi(t)^T dt = L L^T``.
 
     In the plane of each pair (start_i, normal_i) the integral is the 2 x 2 matrix ``[[a, b], [b, g]]`` with
@@ -102,17 +107,18 @@ def flow_factor(P: np.ndarray, Q: np.ndarray) -> np.ndarray:
     L : ndarray of shape (d, 2k)
     """
     angles, start, _, normal = principal_vectors(P, Q)
-    sinc = np.sinc(2 * angles / np.pi)
-    half_b = 0.5 * np.sin(angles) * np.sinc(angles / np.pi)
-    blocks = np.empty((len(angles), 2, 2))
+    theta = to_numpy(angles)
+    sinc = np.sinc(2 * theta / np.pi)
+    half_b = 0.5 * np.sin(theta) * np.sinc(theta / np.pi)
+    blocks = np.empty((len(theta), 2, 2))
     blocks[:, 0, 0], blocks[:, 1, 1] = 0.5 * (1 + sinc), 0.5 * (1 - sinc)
     blocks[:, 0, 1] = blocks[:, 1, 0] = half_b
     values, vectors = np.linalg.eigh(blocks)
-    roots = vectors * np.sqrt(np.clip(values, 0.0, None))[:, None, :]
-    return np.hstack([start * roots[:, 0, j] + normal * roots[:, 1, j] for j in (1, 0)])
+    roots = from_numpy(vectors * np.sqrt(np.clip(values, 0.0, None))[:, None, :], P)
+    return namespace(P).concat([start * roots[:, 0, j] + normal * roots[:, 1, j] for j in (1, 0)], axis=1)
 
 
-def disagreement(P: np.ndarray, Q: np.ndarray, pooled: np.ndarray) -> np.ndarray:
+def disagreement(P: Array, Q: Array, pooled: Array) -> np.ndarray:
     """Subspace disagreement measure ``D(k) = (sin alpha_k + sin beta_k) / 2`` for k = 1 .. K.
 
     alpha_k (beta_k) is the largest principal angle between the first k directions of the first (second) domain and
@@ -126,9 +132,9 @@ def disagreement(P: np.ndarray, Q: np.ndarray, pooled: np.ndarray) -> np.ndarray
     -------
     D : ndarray of shape (K,), values in [0, 1]
     """
-    overlap_P, overlap_Q = P.T @ pooled, Q.T @ pooled
+    overlap_P, overlap_Q = to_numpy(P.T @ pooled), to_numpy(Q.T @ pooled)
 
-    def largest_sine(overlap: np.ndarray) -> float:
+    def largest_sine(overlap: Array) -> float:
         smallest_cosine = scipy.linalg.svdvals(overlap)[-1]
         return float(np.sqrt(max(0.0, 1.0 - smallest_cosine**2)))
 

@@ -17,14 +17,20 @@ from sklearn.base import (
 )
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from shallowda._messages import warn
+from shallowda._rows import validated_rows
 from shallowda.domains import Domains, NoTargetWarning, domain_codes, known_labels, label_array, read_domains
+from shallowda.kernels.arrays import Array, as_dtype, is_foreign, is_numpy, library, on_backend, take_rows, to_numpy
+from shallowda.kernels.moments import CovarianceRoot
+from shallowda.kernels.planning import resolve_backend
 from shallowda.nearest import OneNearestNeighbor
 
-DTYPES = [np.float64, np.float32]
+#: Constraint of the parameter that says where to compute.
+BACKENDS = StrOptions({"auto", "numpy", "cupy"})
 
 
 class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
@@ -39,17 +45,19 @@ class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
     #: Whether `fit` cannot do without the class labels of the source.
     _requires_labels = True
 
-    def _read(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[np.ndarray, Domains]:
+    backend: str
+
+    def _read(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[Array, Domains]:
         """Validated rows and their domains; sets `classes_` where there are class labels."""
         self._fitted = False
         self._validate_params()
         name = type(self).__name__
-        X = validate_data(self, X, dtype=DTYPES, ensure_min_samples=2)
+        X = validated_rows(self, X, reset=True, min_rows=2)
         if y is None and self._requires_labels:
             raise ValueError(
                 f"{name} requires y to be passed, but the target y is None: give the source's class labels."
             )
-        domains = read_domains(y, sample_domain, len(X))
+        domains = read_domains(y, sample_domain, X.shape[0])
         if domains.continuous and self._requires_labels:
             raise ValueError(f"Unknown label type: continuous. {name} needs class labels on the source rows.")
         if not domains.has_target:
@@ -67,13 +75,37 @@ class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return getattr(self, "_fitted", False)
 
-    def _rows(self, X: ArrayLike, sample_domain: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _rows(self, X: ArrayLike, sample_domain: Any) -> tuple[Array, np.ndarray]:
         """Validated new rows, and the mask of those to treat as source: none unless `sample_domain` says so."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=DTYPES, reset=False)
+        X = validated_rows(self, X, reset=False)
+        if self._library not in ("numpy", library(X)):
+            raise ValueError(
+                f"This {type(self).__name__} was fitted on arrays of {self._library} and keeps its results there; X is "
+                f"an array of {library(X)}. Pass X as {self._library} array."
+            )
         if sample_domain is None:
-            return X, np.zeros(len(X), dtype=bool)
-        return X, domain_codes(sample_domain, len(X)) >= 0
+            return X, np.zeros(X.shape[0], dtype=bool)
+        return X, domain_codes(sample_domain, X.shape[0]) >= 0
+
+    def _placed(self, X: Array) -> Array:
+        """The rows where they are computed with: where they are, but for NumPy arrays that `backend` takes to CuPy."""
+        if is_numpy(X):
+            return on_backend(X, resolve_backend(self.backend, *X.shape))
+        if self.backend not in ("auto", library(X)):
+            raise ValueError(f"X is an array of {library(X)}, and backend={self.backend!r}. Use backend='auto'.")
+        return X
+
+    def _keep(self, X: Array) -> None:
+        """Bring fitted attributes to where the user's X is, and call it a fit."""
+        self._library = library(X)
+        if is_numpy(X):
+            for name, value in vars(self).items():
+                if name.endswith("_") and is_foreign(value):
+                    setattr(self, name, to_numpy(value))
+                elif isinstance(value, CovarianceRoot):
+                    setattr(self, name, value.to_numpy())
+        self._fitted = True
 
     def score(
         self,
@@ -160,25 +192,37 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
     _requires_labels = False
 
     @abstractmethod
-    def _adapt(self, X: np.ndarray, domains: Domains) -> np.ndarray:
+    def _adapt(self, X: Array, domains: Domains) -> Array:
         """Learn the maps; return the embedding of the training rows, each by the map of its own domain."""
 
     @abstractmethod
-    def _map(self, X: np.ndarray, source: np.ndarray) -> np.ndarray:
+    def _map(self, X: Array, source: np.ndarray) -> Array:
         """Embedding of new rows; `source` masks those that take the source map."""
 
     def _base(self) -> Any:
         """Unfitted base classifier."""
         return OneNearestNeighbor() if self.estimator is None else require_classifier(clone(self.estimator))
 
-    def _train(self, Z: np.ndarray, domains: Domains) -> None:
+    def _train(self, Z: Array, domains: Domains) -> None:
         """Fit the base classifier on the adapted source rows."""
         base = self._base()
         if self.estimator is None and Z.shape[1] == 1:  # a direction on a line is no more than a sign
             base = OneNearestNeighbor("euclidean")
-        self.estimator_ = base.fit(Z[domains.source], domains.source_labels)
+        rows = self._for_base(base, take_rows(Z, np.flatnonzero(domains.source)))
+        self.estimator_ = base.fit(rows, domains.source_labels)
 
-    def _fit(self, X: ArrayLike, y: Any, sample_domain: Any) -> np.ndarray:
+    def _target_labels(self, Z: Array, domains: Domains) -> np.ndarray:
+        """Codes that the base classifier gives the adapted target rows."""
+        if not domains.has_target:
+            return np.empty(0, dtype=int)
+        rows = self._for_base(self.estimator_, take_rows(Z, np.flatnonzero(domains.target)))
+        return domains.encode(self.estimator_.predict(rows))
+
+    def _for_base(self, base: Any, Z: Array) -> Array:
+        """Adapted rows as the base classifier takes them: only ours is known to take arrays of other libraries."""
+        return Z if isinstance(base, OneNearestNeighbor) else to_numpy(Z)
+
+    def _fit(self, X: ArrayLike, y: Any, sample_domain: Any) -> Array:
         X, domains = self._read(X, y, sample_domain)
         if domains.continuous and self.estimator is not None:
             name = type(self).__name__
@@ -186,11 +230,14 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
                 f"Unknown label type: continuous. The estimator of {name} is a classifier; put a regressor after the "
                 f"adapter instead: make_pipeline({name}(), regressor)."
             )
-        Z = self._adapt(X, domains).astype(X.dtype, copy=False)
-        trained = hasattr(self, "estimator_")  # pseudo-label methods train it on the way
+        rows = self._placed(X)
+        Z = as_dtype(self._adapt(rows, domains), rows.dtype)
+        if is_numpy(X):
+            Z = to_numpy(Z)
+        trained = hasattr(self, "estimator_") and rows is X  # pseudo-label methods train it on the way
         if domains.n_classes and not trained:
             self._train(Z, domains)
-        self._fitted = True
+        self._keep(X)
         return Z
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> BaseAdapter:
@@ -247,16 +294,22 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         -------
         Z : ndarray of shape (n_samples, n_features_out)
         """
+        return self._embedded(X, sample_domain)
+
+    def _embedded(self, X: ArrayLike, sample_domain: Any) -> Array:
         X, source = self._rows(X, sample_domain)
-        return self._map(X, source).astype(X.dtype, copy=False)
+        rows = self._placed(X)
+        Z = as_dtype(self._map(rows, source), rows.dtype)
+        return to_numpy(Z) if is_numpy(X) else Z
 
     def _classify(self, method: str, X: ArrayLike, sample_domain: Any) -> np.ndarray:
-        X, source = self._rows(X, sample_domain)
+        check_is_fitted(self)
         if not hasattr(self, "estimator_"):
             raise AttributeError(
                 f"This {type(self).__name__} was fitted without class labels, so it transforms but has no {method}."
             )
-        return getattr(self.estimator_, method)(self._map(X, source).astype(X.dtype, copy=False))
+        Z = self._for_base(self.estimator_, self._embedded(X, sample_domain))
+        return getattr(self.estimator_, method)(Z)
 
     def predict(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Predict the class of each row.

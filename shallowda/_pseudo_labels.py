@@ -34,7 +34,12 @@ class Pass:
     result: Any
 
 
-def settle(step: Callable[[Any], Pass], labels: np.ndarray | None, max_iter: int) -> tuple[Pass, dict]:
+def settle(
+    step: Callable[[Any], Pass],
+    labels: np.ndarray | None,
+    max_iter: int,
+    polish: Callable[[Any], Pass] | None = None,
+) -> tuple[Pass, dict]:
     """Repeat ``step(labels)`` with its own labels.
 
     Ends when the labels repeat those of the pass before (the next pass would change nothing), when they repeat an
@@ -47,6 +52,9 @@ def settle(step: Callable[[Any], Pass], labels: np.ndarray | None, max_iter: int
     labels : ndarray of shape (nt,), int, or None
         Labels to start from.
     max_iter : int
+    polish : callable, optional
+        `step` at full precision, where `step` is a quicker one. The pass that is returned is always polished, and
+        labels have settled only when they are also those of the polished pass.
 
     Returns
     -------
@@ -59,8 +67,14 @@ def settle(step: Callable[[Any], Pass], labels: np.ndarray | None, max_iter: int
     inputs: list[np.ndarray | None] = []
     for iteration in range(max_iter):
         inputs.append(labels)
+        if polish is not None and iteration == max_iter - 1:
+            step = polish
         done = step(labels)
-        changes = len(done.labels) if labels is None else int(np.sum(done.labels != labels))
+        changes = _changes(labels, done)
+        if changes == 0 and polish is not None and step is not polish:
+            step = polish
+            done = step(labels)
+            changes = _changes(labels, done)
         for name, value in {"objective": done.objective, "label_changes": changes, **done.record}.items():
             history.setdefault(name, []).append(value)
         logger.info("pass %d: objective %.6g, %d labels changed", iteration + 1, done.objective, changes)
@@ -73,6 +87,12 @@ def settle(step: Callable[[Any], Pass], labels: np.ndarray | None, max_iter: int
             history["stopped"] = "cycle"
             best = min(range(earlier[0], len(inputs)), key=history["objective"].__getitem__)
             history["kept"] = best
-            return (done if best == iteration else step(inputs[best])), history
+            if best != iteration or polish not in (None, step):
+                done = (polish or step)(inputs[best])
+            return done, history
     history["kept"] = len(inputs) - 1
     return done, history
+
+
+def _changes(labels: np.ndarray | None, done: Pass) -> int:
+    return len(done.labels) if labels is None else int(np.sum(done.labels != labels))

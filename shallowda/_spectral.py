@@ -10,18 +10,24 @@ for TJM, a ridge per sample. Phi is the data or a kernel matrix: `shallowda.kern
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.utils import Tags
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 
-from shallowda._base import BaseAdapter
+from shallowda._base import BACKENDS, BaseAdapter
 from shallowda._messages import warn
-from shallowda.kernels.pairwise import KERNELS, kernel_matrix, median_gamma
-from shallowda.kernels.spaces import KernelSpace, PrimalSpace, Space, linear_dual
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, library, namespace
+from shallowda.kernels.operators import DenseGram, Nystroem, Operator, TiledGram
+from shallowda.kernels.pairwise import KERNELS, Kernel, median_gamma
+from shallowda.kernels.planning import Plan, plan, thresholds
+from shallowda.kernels.spaces import KernelSpace, LinearDual, LinearSample, PrimalSpace, Space, linear_dual
+
+logger = logging.getLogger("shallowda")
 
 # offset of a space from which products of uncentred rows hold no digit of the spread, and from which there is no spread
 _FAR, _CONSTANT = 1e12, 1e24
@@ -33,6 +39,9 @@ KERNEL_CONSTRAINTS: dict = {
     "degree": [Interval(Real, 0, None, closed="left")],
     "coef0": [Interval(Real, None, None, closed="neither")],
     "kernel_params": [dict, None],
+    "n_landmarks": [Interval(Integral, 1, None, closed="left"), None],
+    "backend": [BACKENDS],
+    "memory_budget": [Interval(Integral, 1, None, closed="left"), Interval(RealNotInt, 0, 1, closed="right"), None],
 }
 
 
@@ -44,40 +53,52 @@ class KernelMixin:
     degree: float
     coef0: float
     kernel_params: Mapping | None
+    n_landmarks: int | None
+    memory_budget: int | float | None
 
     @property
     def _is_linear(self) -> bool:
         return self.kernel is None or self.kernel == "linear"
 
-    def _fit_kernel(self, X: np.ndarray) -> np.ndarray:
-        """Kernel matrix of the training rows; keeps them, and the width, for `_kernel_to`."""
-        if self.kernel == "precomputed":
-            if X.shape[0] != X.shape[1]:
-                raise ValueError(
-                    "kernel='precomputed' needs the square kernel matrix of all rows (source and target); got "
-                    f"{X.shape}."
-                )
-            if not np.allclose(X, X.T, rtol=1e-4, atol=1e-5 * np.abs(X).max()):
-                raise ValueError("kernel='precomputed' needs a symmetric kernel matrix of the training rows.")
-            return X
-        self.X_fit_ = X.copy()
-        self.gamma_ = median_gamma(X, self.kernel) if self.gamma == "median" else self.gamma
-        return self._kernel(X, None)
-
-    def _kernel_to(self, X: np.ndarray) -> np.ndarray:
-        """Kernel values of rows with the training rows, shape (len(X), n_fit)."""
-        return X if self.kernel == "precomputed" else self._kernel(X, self.X_fit_)
-
-    def _kernel(self, X: np.ndarray, Y: np.ndarray | None) -> np.ndarray:
-        return kernel_matrix(
-            X,
-            Y,
+    def _planned(self, X: Array, k: int, form: str = "dual") -> Plan:
+        """How the problem of these rows fits the memory budget; kept as `plan_`."""
+        backend = "cupy" if library(X) == "cupy" else "numpy"
+        dtype = "float32" if X.dtype == namespace(X).float32 else "float64"
+        n, d = X.shape
+        self.plan_ = plan(
+            n,
+            d,
             self.kernel,
-            gamma=self.gamma_,
-            degree=self.degree,
-            coef0=self.coef0,
-            params=self.kernel_params,
+            k,
+            dtype,
+            form=form,
+            n_landmarks=self.n_landmarks,
+            backend=backend,
+            memory_budget=self.memory_budget,
         )
+        return self.plan_
+
+    def _fit_kernel(self, X: Array, k: int, form: str = "dual") -> Operator:
+        """Kernel matrix of the training rows; keeps what `_kernel_to` needs of them."""
+        operator = self._planned(X, k, form).operator
+        if self.kernel == "precomputed":
+            return DenseGram(_symmetric(X))
+        self.gamma_ = median_gamma(X, self.kernel) if self.gamma == "median" else self.gamma
+        kernel = self._kernel()
+        if self.n_landmarks is not None:
+            gram = Nystroem(X, kernel, self.n_landmarks)
+            self.X_fit_, self.kernel_error_ = gram.landmarks, gram.error()
+            logger.info("%d landmarks: relative error of the kernel %.2g", len(gram.index), self.kernel_error_)
+            return gram
+        self.X_fit_ = namespace(X).asarray(X, copy=True)
+        return DenseGram(kernel(X)) if operator == "dense" else TiledGram(X, kernel, thresholds().tile_bytes)
+
+    def _kernel_to(self, X: Array) -> Array:
+        """Kernel values of rows with the rows that are kept, shape (len(X), n_fit)."""
+        return X if self.kernel == "precomputed" else self._kernel()(X, from_numpy(self.X_fit_, X))
+
+    def _kernel(self) -> Kernel:
+        return Kernel(self.kernel, self.gamma_, self.degree, self.coef0, self.kernel_params)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
@@ -102,33 +123,37 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
     mmd_scaling: str
     component_scale: str
 
-    def _space(self, X: np.ndarray) -> Space:
+    def _space(self, X: Array) -> Space:
         """Phi for these rows and this kernel."""
-        if self.kernel is None:
-            return PrimalSpace(X)
-        if self.kernel == "linear":
-            return linear_dual(X)
-        return KernelSpace(self._fit_kernel(X))
+        if self._is_linear:
+            self._planned(X, self.n_components)
+            return PrimalSpace(X) if self.kernel is None else linear_dual(X)
+        return self._kernel_space(X, LinearDual)
 
-    def _solve(self, space: Space, V: np.ndarray, ridge: float | np.ndarray) -> tuple[np.ndarray, float]:
+    def _kernel_space(self, X: Array, linear: type[LinearDual] | type[LinearSample]) -> Space:
+        """Space of a kernel that is not linear: in sample weights, or as the linear problem on Nystroem's features."""
+        gram = self._fit_kernel(X, self.n_components)
+        return linear(gram.features, gram.root) if isinstance(gram, Nystroem) else KernelSpace(gram)
+
+    def _solve(self, space: Space, V: Array, ridge: float | Array, **options: Any) -> tuple[Array, float]:
         """Top components of the pencil for V = Phi^T E, in the scale A^T B A = I, and the minimum of the objective."""
-        A, rho = space.solve(V, ridge, self.n_components)
-        if len(rho) == 0 and _FAR < space.offset < _CONSTANT:
+        A, rho = space.solve(V, ridge, self.n_components, **options)
+        if rho.shape[0] == 0 and _FAR < space.offset < _CONSTANT:
             raise ValueError(
                 f"The mean of X is so far from the origin (ratio to the spread: {np.sqrt(space.offset):.2g}) that "
                 f"kernel={self.kernel!r} loses every digit. Centre the features first, for example with StandardScaler."
             )
-        if len(rho) == 0:
+        if rho.shape[0] == 0:
             raise ValueError(
                 "X has no variance: all rows are the same (or all kernel values are), so nothing can be projected."
             )
-        return A, float(np.sum(1.0 / rho))
+        return A, float(namespace(rho).sum(1.0 / rho))
 
-    def _scaled(self, A: np.ndarray) -> np.ndarray:
+    def _scaled(self, A: Array) -> Array:
         """Coefficients in the chosen `component_scale`."""
-        return A / np.linalg.norm(A, axis=0) if self.component_scale == "unit" else A
+        return A / namespace(A).linalg.vector_norm(A, axis=0) if self.component_scale == "unit" else A
 
-    def _store(self, space: Space, A: np.ndarray) -> np.ndarray:
+    def _store(self, space: Space, A: Array) -> Array:
         """Keep the map of new rows; return the embedding of the training rows."""
         rank = A.shape[1]
         if rank < self.n_components:
@@ -140,6 +165,20 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
         self.components_ = space.lift(A)
         return space.embed(A)
 
-    def _map(self, X: np.ndarray, source: np.ndarray) -> np.ndarray:
+    def _map(self, X: Array, source: np.ndarray) -> Array:
         rows = X if self._is_linear else self._kernel_to(X)
-        return rows @ self.components_.T.astype(rows.dtype)
+        return rows @ as_dtype(from_numpy(self.components_, rows).T, rows.dtype)
+
+
+def _symmetric(K: Array) -> Array:
+    """A precomputed kernel matrix of the training rows, if it is one."""
+    if K.shape[0] != K.shape[1]:
+        raise ValueError(
+            "kernel='precomputed' needs the square kernel matrix of all rows (source and target); got "
+            f"{tuple(K.shape)}."
+        )
+    xp = namespace(K)
+    largest = float(xp.max(xp.abs(K)))
+    if bool(xp.any(xp.abs(K - K.T) > 1e-5 * largest + 1e-4 * xp.abs(K))):
+        raise ValueError("kernel='precomputed' needs a symmetric kernel matrix of the training rows.")
+    return K

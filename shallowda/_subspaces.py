@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from shallowda._base import BaseAdapter
+from shallowda._base import BACKENDS, BaseAdapter
 from shallowda._messages import warn
 from shallowda.domains import Domains
+from shallowda.kernels.arrays import Array, namespace
 from shallowda.kernels.subspaces import disagreement, pca_basis
 
 __all__ = ["Subspace", "SubspaceAdapter", "principal_subspaces"]
@@ -23,16 +24,16 @@ _FULL_DISAGREEMENT = 0.995  # D(k) that counts as 1: the measure to two decimals
 class Subspace(NamedTuple):
     """Mean (d,), orthonormal basis (d, k) and variances (k,) of one domain."""
 
-    mean: np.ndarray
-    basis: np.ndarray
-    variances: np.ndarray
+    mean: Array
+    basis: Array
+    variances: Array
 
     def leading(self, k: int) -> Subspace:
         """The first k directions."""
         return Subspace(self.mean, self.basis[:, :k], self.variances[:k])
 
 
-def principal_subspaces(Xs: np.ndarray, Xt: np.ndarray, n_components: int | str | None) -> tuple[Subspace, Subspace]:
+def principal_subspaces(Xs: Array, Xt: Array, n_components: int | str | None) -> tuple[Subspace, Subspace]:
     """Principal subspaces of the two domains, of one dimension.
 
     Parameters
@@ -59,20 +60,20 @@ def principal_subspaces(Xs: np.ndarray, Xt: np.ndarray, n_components: int | str 
         If n_components exceeds the rank of a domain, and is lowered to it.
     """
     for name, rows in (("source", Xs), ("target", Xt)):
-        if len(rows) < 2:
-            raise ValueError(f"The {name} domain has {len(rows)} row(s); a principal subspace needs at least two.")
+        if rows.shape[0] < 2:
+            raise ValueError(f"The {name} domain has {rows.shape[0]} row(s); a principal subspace needs at least two.")
     half = max(1, Xs.shape[1] // 2)
     if n_components is None or isinstance(n_components, str):
         limit = min(_AUTO_LIMIT if n_components == "auto" else _DEFAULT, half)
     else:
         limit = int(n_components)
     source, target = Subspace(*pca_basis(Xs, limit)), Subspace(*pca_basis(Xt, limit))
-    rank = min(len(source.variances), len(target.variances))
+    rank = min(source.variances.shape[0], target.variances.shape[0])
     if rank == 0:
-        name = "source" if len(source.variances) == 0 else "target"
+        name = "source" if source.variances.shape[0] == 0 else "target"
         raise ValueError(f"The {name} domain has no variance: all its rows are the same.")
     if n_components == "auto":
-        pooled = pca_basis(np.concatenate([Xs, Xt]), rank)[1]
+        pooled = pca_basis(namespace(Xs, Xt).concat([Xs, Xt]), rank)[1]
         measure = disagreement(source.basis[:, :rank], target.basis[:, :rank], pooled)
         reached = measure >= _FULL_DISAGREEMENT
         k = int(np.argmax(reached if reached.any() else measure)) + 1
@@ -80,8 +81,8 @@ def principal_subspaces(Xs: np.ndarray, Xt: np.ndarray, n_components: int | str 
         k = rank
         if n_components is not None and rank < limit:
             warn(
-                f"n_components={n_components} exceeds the rank of a domain ({len(source.variances)} in the source, "
-                f"{len(target.variances)} in the target); {rank} components are kept.",
+                f"n_components={n_components} exceeds the rank of a domain ({source.variances.shape[0]} in the source, "
+                f"{target.variances.shape[0]} in the target); {rank} components are kept.",
             )
     return source.leading(k), target.leading(k)
 
@@ -91,12 +92,13 @@ class SubspaceAdapter(BaseAdapter):
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"}), None],
+        "backend": [BACKENDS],
         "estimator": [HasMethods(["fit", "predict"]), None],
     }
 
     n_components: int | str | None
 
-    def _subspaces(self, X: np.ndarray, domains: Domains) -> tuple[Subspace, Subspace]:
+    def _subspaces(self, X: Array, domains: Domains) -> tuple[Subspace, Subspace]:
         n_components = self.n_components
         if n_components is None and not domains.has_target:  # nothing to align: keep what the classifier needs
             n_components = min(_DEFAULT, X.shape[1])

@@ -11,6 +11,7 @@ IEEE Transactions on Knowledge and Data Engineering 26(5), 2014.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -19,18 +20,24 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from shallowda._base import DomainAwareClassifier, require_classifier, warn_dropped
+from shallowda._messages import warn
 from shallowda._pseudo_labels import Pass, settle
 from shallowda._spectral import KERNEL_CONSTRAINTS, KernelMixin
 from shallowda.domains import Domains
-from shallowda.kernels.mmd import joint_factor
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace, take_rows, to_numpy
+from shallowda.kernels.mmd import MMDFactor, mmd_factor
 from shallowda.kernels.neighbours import cosine_knn_graph, kernel_knn_graph, normalised_laplacian
-from shallowda.kernels.regularised import KernelMachine, LinearMachine
+from shallowda.kernels.operators import DenseGram, Nystroem, Operator
+from shallowda.kernels.regularised import KernelMachine, LinearMachine, extreme_ritz_values
 
 __all__ = ["ARTL"]
+
+_POSITIVE = {"linear", "rbf", "laplacian", "cosine", "chi2"}  # kernels that are positive semi-definite by construction
 
 
 class ARTL(KernelMixin, DomainAwareClassifier):
@@ -67,6 +74,8 @@ class ARTL(KernelMixin, DomainAwareClassifier):
         "authors": ``C M_0 + sum_c M_c`` divided by its Frobenius norm; "paper": ``M_0 + sum_c M_c``.
     max_iter : int, default=1
         Passes. One is the paper; more feed the method's own labels back, until they settle.
+    n_landmarks, backend, memory_budget
+        See `TCAEstimator`.
     estimator : classifier, optional
         Gives the first pseudo-labels, trained on the source rows. Default: logistic regression, as the authors; with a
         precomputed kernel, the method itself without its MMD and manifold terms.
@@ -90,7 +99,11 @@ class ARTL(KernelMixin, DomainAwareClassifier):
     Notes
     -----
     Cost: n d^2 + d^3 (linear, d <= n), n^2 d (d > n), n^3 for other kernels, and n^2 d for the graph, whose rows are
-    computed in blocks. Negative cosines are not edges of the graph.
+    computed in blocks. Later passes cost n d or n^2 per class, not another factorisation. Negative cosines are not
+    edges of the graph.
+
+    A kernel matrix that has a clearly negative eigenvalue is reported by a warning, with the eigenvalue; so is a
+    logistic regression of the first labels that stops before it converges.
 
     References
     ----------
@@ -137,6 +150,9 @@ class ARTL(KernelMixin, DomainAwareClassifier):
         n_neighbors: int = 10,
         mmd_scaling: str = "authors",
         max_iter: int = 1,
+        n_landmarks: int | None = None,
+        backend: str = "auto",
+        memory_budget: int | float | None = None,
         estimator: Any = None,
     ) -> None:
         self.loss = loss
@@ -151,6 +167,9 @@ class ARTL(KernelMixin, DomainAwareClassifier):
         self.n_neighbors = n_neighbors
         self.mmd_scaling = mmd_scaling
         self.max_iter = max_iter
+        self.n_landmarks = n_landmarks
+        self.backend = backend
+        self.memory_budget = memory_budget
         self.estimator = estimator
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> ARTL:
@@ -174,28 +193,58 @@ class ARTL(KernelMixin, DomainAwareClassifier):
 
     def _fit(self, X: ArrayLike, y: Any, sample_domain: Any) -> None:
         X, domains = self._read(X, y, sample_domain)
-        machine = LinearMachine(X) if self._is_linear else KernelMachine(self._fit_kernel(X))
-        knn_graph = kernel_knn_graph if self.kernel == "precomputed" else cosine_knn_graph
-        laplacian = sp.csr_array((len(X), len(X)))
+        rows = self._placed(X)
+        if self._is_linear:
+            self._planned(rows, domains.n_classes, "system")
+        given = rows if self._is_linear else self._operator(rows, domains.n_classes)
+        laplacian = None
         if self.manifold_weight > 0:
-            laplacian = self.manifold_weight * normalised_laplacian(knn_graph(X, self.n_neighbors))
-        Y = self._targets(domains)
+            by_kernel = self.kernel == "precomputed"
+            graph = kernel_knn_graph(given, self.n_neighbors) if by_kernel else cosine_knn_graph(rows, self.n_neighbors)
+            laplacian = self.manifold_weight * normalised_laplacian(graph)
+        first = self._first_labels(rows, domains, given)
+        machine = self._machine(given, domains, laplacian)
 
         def step(pseudo: np.ndarray) -> Pass:
             E, dropped = self._mmd(domains, pseudo)
-            weights, bias, objective = machine.solve(self.loss, domains.source, Y, E, laplacian, self.ridge)
-            scores = machine.values(weights)[domains.target] + bias
-            return Pass(objective, self._decide(scores), {"dropped_classes": dropped}, (weights, bias))
+            fit = machine.solve(E)
+            labels = self._decide(to_numpy(fit.fitted)[domains.target])
+            return Pass(fit.objective, labels, {"dropped_classes": dropped}, fit)
 
-        last, self.history_ = settle(step, self._first_labels(X, domains, machine, Y), self.max_iter)
+        last, self.history_ = settle(step, first, self.max_iter)
         warn_dropped(type(self).__name__, last.record["dropped_classes"] if domains.has_target else ())
-        weights, bias = last.result
         self.n_iter_ = len(self.history_["objective"])
         self.pseudo_labels_ = domains.classes[last.labels]
-        name = "coef_" if self._is_linear else "dual_coef_"
-        setattr(self, name, machine.lift(weights).astype(X.dtype))
-        self.intercept_ = bias.astype(X.dtype)
-        self._fitted = True
+        weights = last.result.weights
+        weights = machine.lift(
+            as_dtype(given.root, weights.dtype) @ weights if isinstance(given, Nystroem) else weights
+        )
+        setattr(self, "coef_" if self._is_linear else "dual_coef_", as_dtype(weights, rows.dtype))
+        self.intercept_ = as_dtype(from_numpy(last.result.bias, weights), rows.dtype)
+        self._keep(X)
+
+    def _operator(self, X: Array, n_columns: int) -> Operator:
+        """Kernel matrix of the rows; says so when it is stored and is no kernel matrix."""
+        K = self._fit_kernel(X, n_columns, "system")
+        if isinstance(K, DenseGram) and self.kernel not in _POSITIVE:
+            smallest, largest = extreme_ritz_values(K)
+            if smallest < -np.sqrt(namespace(X).finfo(X.dtype).eps) * max(abs(largest), abs(smallest)):
+                warn(
+                    f"kernel={self.kernel!r} is not positive semi-definite on these rows: it has an eigenvalue of "
+                    f"{smallest:.2g} or below, and the largest is about {largest:.2g}. The objective of ARTL then has "
+                    "no norm to penalise; what is fitted is a stationary point, which need not be a minimum. Choose "
+                    "another kernel, such as 'rbf', or correct the precomputed matrix.",
+                )
+        return K
+
+    def _machine(
+        self, given: Array | Operator, domains: Domains, laplacian: sp.csr_array | None
+    ) -> LinearMachine | KernelMachine:
+        """Solver for these rows (linear kernel), this kernel matrix, or its Nystroem features."""
+        rest = self.loss, domains.source, self._targets(domains), laplacian, self.ridge
+        if isinstance(given, Nystroem):
+            return LinearMachine(given.features, *rest)
+        return LinearMachine(given, *rest) if self._is_linear else KernelMachine(given, *rest)
 
     def _targets(self, domains: Domains) -> np.ndarray:
         """Values that f is fitted to on the source: one column of -1, +1 for two classes, else one column a class."""
@@ -204,28 +253,36 @@ class ARTL(KernelMixin, DomainAwareClassifier):
             return 2.0 * one_hot[:, 1:] - 1.0
         return one_hot if self.loss == "squared" else 2.0 * one_hot - 1.0
 
-    def _mmd(self, domains: Domains, pseudo: np.ndarray) -> tuple[sp.csr_array, tuple]:
+    def _mmd(self, domains: Domains, pseudo: np.ndarray) -> tuple[MMDFactor, tuple]:
         """Factor of ``mmd_weight (M_0 + sum_c M_c)`` in the chosen scaling, and the classes left out."""
         codes, authors = domains.labels_with(pseudo), self.mmd_scaling == "authors"
-        E, missing = joint_factor(domains.source, codes, domains.n_classes, authors=authors)
-        return np.sqrt(self.mmd_weight) * E, tuple(domains.classes[missing].tolist())
+        E, missing = mmd_factor(domains.source, codes, domains.n_classes, authors=authors)
+        return E.scaled(np.sqrt(self.mmd_weight)), tuple(domains.classes[missing].tolist())
 
-    def _first_labels(
-        self, X: np.ndarray, domains: Domains, machine: LinearMachine | KernelMachine, Y: np.ndarray
-    ) -> np.ndarray:
+    def _first_labels(self, X: Array, domains: Domains, given: Array | Operator) -> np.ndarray:
         """Pseudo-labels to start from, as codes."""
-        Xs, Xt = X[domains.source], X[domains.target]
-        if domains.n_classes == 1 or len(Xt) == 0:
-            return np.zeros(len(Xt), dtype=int)
+        if domains.n_classes == 1 or not domains.has_target:
+            return np.zeros(int(domains.target.sum()), dtype=int)
         if self.estimator is None and self.kernel == "precomputed":
-            n = len(X)
-            weights, bias, _ = machine.solve(
-                self.loss, domains.source, Y, sp.csr_array((n, 0)), sp.csr_array((n, n)), self.ridge
+            fit = self._machine(given, domains, None).solve()
+            return self._decide(to_numpy(fit.fitted)[domains.target])
+        Xs, Xt = (to_numpy(take_rows(X, np.flatnonzero(mask))) for mask in (domains.source, domains.target))
+        if self.estimator is not None:
+            learner = require_classifier(clone(self.estimator)).fit(Xs, domains.source_labels)
+            return domains.encode(learner.predict(Xt))
+        learner = LogisticRegression(max_iter=1000)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # said below, with what to do about it
+            learner.fit(Xs, domains.source_labels)
+        if np.max(learner.n_iter_) >= learner.max_iter:
+            warn(
+                f"ARTL: the logistic regression that gives the first pseudo-labels stopped after {learner.max_iter} "
+                "iterations (lbfgs failed to converge); its labels are used as they are. Features of unlike or large "
+                "scale are the usual reason: put StandardScaler or Normalizer before ARTL in a pipeline, or pass "
+                "another classifier as estimator.",
+                ConvergenceWarning,
             )
-            return self._decide(machine.values(weights)[domains.target] + bias)
-        learner = LogisticRegression(max_iter=1000) if self.estimator is None else self.estimator
-        learner = require_classifier(clone(learner))
-        return domains.encode(learner.fit(Xs, domains.source_labels).predict(Xt))
+        return domains.encode(learner.predict(Xt))
 
     def _decide(self, scores: np.ndarray) -> np.ndarray:
         """Class codes from scores of shape (m, 1 or n_classes)."""
@@ -233,11 +290,12 @@ class ARTL(KernelMixin, DomainAwareClassifier):
             return (scores[:, 0] > 0).astype(int)
         return scores.argmax(axis=1)
 
-    def _scores(self, X: ArrayLike, sample_domain: Any) -> np.ndarray:
+    def _scores(self, X: ArrayLike, sample_domain: Any) -> Array:
         X, _ = self._rows(X, sample_domain)
-        if self._is_linear:
-            return X @ self.coef_.T + self.intercept_
-        return self._kernel_to(X) @ self.dual_coef_.T + self.intercept_
+        rows = self._placed(X)
+        rows, weights = (rows, self.coef_) if self._is_linear else (self._kernel_to(rows), self.dual_coef_)
+        scores = rows @ from_numpy(weights, rows).T + from_numpy(self.intercept_, rows)
+        return to_numpy(scores) if is_numpy(X) else scores
 
     def decision_function(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Scores of the classes.
@@ -254,7 +312,7 @@ class ARTL(KernelMixin, DomainAwareClassifier):
         else
         """
         scores = self._scores(X, sample_domain)
-        return scores.ravel() if len(self.classes_) == 2 else scores
+        return scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Predict the class of each row.
@@ -269,5 +327,5 @@ class ARTL(KernelMixin, DomainAwareClassifier):
         -------
         y : ndarray of shape (n_samples,)
         """
-        codes = self._decide(self._scores(X, sample_domain))
+        codes = self._decide(to_numpy(self._scores(X, sample_domain)))
         return self.classes_[codes]

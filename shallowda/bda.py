@@ -12,12 +12,13 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from shallowda._messages import warn
 from shallowda.domains import Domains
 from shallowda.jda import JDA
+from shallowda.kernels.arrays import Array, to_numpy
+from shallowda.kernels.mmd import MMDFactor
 from shallowda.kernels.spaces import Space
 from shallowda.metrics import proxy_a_distance
 
@@ -64,6 +65,8 @@ class BDA(JDA):
         See `TCAEstimator`.
     max_iter : int, default=10
         Passes at most.
+    n_landmarks, backend, memory_budget
+        See `TCAEstimator`.
     estimator : classifier, optional
         Labels the target in every pass and classifies in the end. Default: `OneNearestNeighbor` by cosine.
 
@@ -120,6 +123,9 @@ class BDA(JDA):
         mmd_scaling: str = "authors",
         component_scale: str = "unit",
         max_iter: int = 10,
+        n_landmarks: int | None = None,
+        backend: str = "auto",
+        memory_budget: int | float | None = None,
         estimator: Any = None,
     ) -> None:
         super().__init__(
@@ -133,12 +139,15 @@ class BDA(JDA):
             mmd_scaling=mmd_scaling,
             component_scale=component_scale,
             max_iter=max_iter,
+            n_landmarks=n_landmarks,
+            backend=backend,
+            memory_budget=memory_budget,
             estimator=estimator,
         )
         self.mu = mu
         self.weighted = weighted
 
-    def _adapt(self, X: np.ndarray, domains: Domains) -> np.ndarray:
+    def _adapt(self, X: Array, domains: Domains) -> Array:
         Z = super()._adapt(X, domains)
         kept = self.history_["kept"]
         self.mu_ = self.history_["mu"][kept]
@@ -166,12 +175,12 @@ class BDA(JDA):
             )
         if self.mu != "a_distance" or not domains.has_target:
             return None
-        no_mmd = sp.csr_array((len(domains.source), 0))
+        no_mmd = MMDFactor(np.zeros(len(domains.source), dtype=int), np.zeros((1, 0)))
         A, _ = self._solve(space, space.times(no_mmd), 1.0)
-        reduced = space.embed(A)
+        reduced = to_numpy(space.embed(A))
         return reduced, proxy_a_distance(*domains.split(reduced))
 
-    def _mmd(self, context: Any, domains: Domains, pseudo: np.ndarray | None) -> tuple[sp.csr_array, dict]:
+    def _mmd(self, context: Any, domains: Domains, pseudo: np.ndarray | None) -> tuple[MMDFactor, dict]:
         if context is None:
             mu = 0.5 if self.mu == "a_distance" else float(self.mu)
             record: dict = {"mu": mu}

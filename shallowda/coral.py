@@ -16,9 +16,10 @@ import numpy as np
 from sklearn.base import OneToOneFeatureMixin
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from shallowda._base import BaseAdapter
+from shallowda._base import BACKENDS, BaseAdapter
 from shallowda._messages import warn
 from shallowda.domains import Domains
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, merge_rows, namespace, take_rows
 from shallowda.kernels.moments import CovarianceRoot
 
 __all__ = ["CORAL"]
@@ -41,6 +42,8 @@ class CORAL(OneToOneFeatureMixin, BaseAdapter):
     align_mean : bool, default=True
         Also move the source mean to the target's. False is the published map, ``X A`` on rows as they are, meant for
         centred domains; with d > n and a small ridge it inflates an uncentred mean by ridge^{-1/2}.
+    backend : {"auto", "numpy", "cupy"}, default="auto"
+        Where to compute; see `TCAEstimator`.
     estimator : classifier, optional
         Trained on the aligned source rows (the paper: a linear SVM). Default: `OneNearestNeighbor` by cosine.
 
@@ -77,22 +80,26 @@ class CORAL(OneToOneFeatureMixin, BaseAdapter):
     _parameter_constraints: dict = {
         "ridge": [Interval(Real, 0, None, closed="left")],
         "align_mean": ["boolean"],
+        "backend": [BACKENDS],
         "estimator": [HasMethods(["fit", "predict"]), None],
     }
 
-    def __init__(self, ridge: float = 1.0, *, align_mean: bool = True, estimator: Any = None) -> None:
+    def __init__(
+        self, ridge: float = 1.0, *, align_mean: bool = True, backend: str = "auto", estimator: Any = None
+    ) -> None:
         self.ridge = ridge
         self.align_mean = align_mean
+        self.backend = backend
         self.estimator = estimator
 
-    def _adapt(self, X: np.ndarray, domains: Domains) -> np.ndarray:
+    def _adapt(self, X: Array, domains: Domains) -> Array:
         Xs, Xt = domains.split(X)
         for name, rows in (("source", Xs), ("target", Xt)):
-            if len(rows) < 2:
-                raise ValueError(f"The {name} domain has {len(rows)} row(s); a covariance needs at least two.")
+            if rows.shape[0] < 2:
+                raise ValueError(f"The {name} domain has {rows.shape[0]} row(s); a covariance needs at least two.")
         self.source_covariance_ = CovarianceRoot(Xs, self.ridge)
         self.target_covariance_ = CovarianceRoot(Xt, self.ridge)
-        mean_variance = self.source_covariance_.variances.sum() / X.shape[1]
+        mean_variance = float(namespace(X).sum(self.source_covariance_.variances)) / X.shape[1]
         if domains.has_target and self.ridge > _DOMINANT * mean_variance:
             warn(
                 f"ridge={self.ridge} is {self.ridge / max(mean_variance, 1e-300):.3g} times the mean variance of the "
@@ -101,18 +108,17 @@ class CORAL(OneToOneFeatureMixin, BaseAdapter):
             )
         return self._map(X, domains.source)
 
-    def _map(self, X: np.ndarray, source: np.ndarray) -> np.ndarray:
-        Z = X.copy()
+    def _map(self, X: Array, source: np.ndarray) -> Array:
+        xp = namespace(X)
         if not source.any():
-            return Z
-        rows = X[source].astype(np.float64)
+            return xp.asarray(X, copy=True)
+        rows = xp.astype(take_rows(X, np.flatnonzero(source)), xp.float64)
         if self.align_mean:
-            rows -= self.source_covariance_.mean
+            rows = rows - from_numpy(self.source_covariance_.mean, X)
         rows = self.target_covariance_.power(self.source_covariance_.power(rows, -0.5), 0.5)
         if self.align_mean:
-            rows += self.target_covariance_.mean
-        Z[source] = rows
-        return Z
+            rows = rows + from_numpy(self.target_covariance_.mean, X)
+        return merge_rows(source, as_dtype(rows, X.dtype), take_rows(X, np.flatnonzero(~source)))
 
     @property
     def _n_features_out(self) -> int:

@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from shallowda._messages import warn
+from shallowda.kernels.arrays import Array, take_rows
 
 __all__ = [
     "Domains",
@@ -88,9 +89,10 @@ class Domains:
         labels[self.target] = pseudo
         return labels
 
-    def split(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def split(self, X: Array) -> tuple[Array, Array]:
         """Source rows and target rows of X; without a target, the source stands for it, so that nothing shifts."""
-        return X[self.source], X[self.target] if self.has_target else X[self.source]
+        source = take_rows(X, np.flatnonzero(self.source))
+        return source, take_rows(X, np.flatnonzero(self.target)) if self.has_target else source
 
 
 def label_array(y: Any) -> np.ndarray:

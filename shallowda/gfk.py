@@ -21,6 +21,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from shallowda._subspaces import Subspace, SubspaceAdapter, principal_subspaces
 from shallowda.domains import Domains
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, to_numpy
 from shallowda.kernels.subspaces import flow_factor, principal_vectors
 
 __all__ = ["GFK", "rank_of_domains"]
@@ -39,6 +40,8 @@ class GFK(SubspaceAdapter):
         features without a dominating direction. Capped at the rank of either domain, with a warning.
     source_basis : {"pca", "pls"}, default="pca"
         "pls": partial least squares directions of the source, which need its class labels (GFK(PLS, PCA) of the paper).
+    backend : {"auto", "numpy", "cupy"}, default="auto"
+        Where to compute; see `TCAEstimator`.
     estimator : classifier, optional
         Trained on the embedded source rows. Default: `OneNearestNeighbor` by cosine.
         ``OneNearestNeighbor("euclidean")`` is the paper's GFK distance.
@@ -83,37 +86,43 @@ class GFK(SubspaceAdapter):
     }
 
     def __init__(
-        self, n_components: int | str | None = None, *, source_basis: str = "pca", estimator: Any = None
+        self,
+        n_components: int | str | None = None,
+        *,
+        source_basis: str = "pca",
+        backend: str = "auto",
+        estimator: Any = None,
     ) -> None:
         self.n_components = n_components
         self.source_basis = source_basis
+        self.backend = backend
         self.estimator = estimator
 
     @property
     def _requires_labels(self) -> bool:  # type: ignore[override]
         return self.source_basis == "pls"
 
-    def _adapt(self, X: np.ndarray, domains: Domains) -> np.ndarray:
+    def _adapt(self, X: Array, domains: Domains) -> Array:
         source, target = self._subspaces(X, domains)
         P = source.basis if self.source_basis == "pca" else _pls_basis(X, domains, self.n_components_)
         Q = target.basis[:, : P.shape[1]]
         self.n_components_ = P.shape[1]
-        self.angles_ = principal_vectors(P, Q)[0]
+        self.angles_ = to_numpy(principal_vectors(P, Q)[0])
         self.components_ = flow_factor(P, Q).T
         return self._map(X, domains.source)
 
-    def _map(self, X: np.ndarray, source: np.ndarray) -> np.ndarray:
-        return X @ self.components_.T.astype(X.dtype)
+    def _map(self, X: Array, source: np.ndarray) -> Array:
+        return X @ as_dtype(from_numpy(self.components_, X), X.dtype).T
 
 
-def _pls_basis(X: np.ndarray, domains: Domains, k: int) -> np.ndarray:
+def _pls_basis(X: Array, domains: Domains, k: int) -> Array:
     """Orthonormal basis of the partial least squares directions of the source for its one-hot labels."""
     if domains.n_classes < 2:
         raise ValueError("source_basis='pls' needs at least two classes in the source. Use source_basis='pca'.")
     Y = np.eye(domains.n_classes)[domains.labels[domains.source]]
-    weights = PLSRegression(n_components=k, scale=False).fit(X[domains.source], Y).x_weights_
+    weights = PLSRegression(n_components=k, scale=False).fit(to_numpy(domains.split(X)[0]), Y).x_weights_
     used = np.linalg.norm(weights, axis=0) > 0.5  # columns left at zero once the labels are explained
-    return scipy.linalg.qr(weights[:, used], mode="economic")[0]
+    return from_numpy(scipy.linalg.qr(weights[:, used], mode="economic")[0], X)
 
 
 def rank_of_domains(Xs: ArrayLike, Xt: ArrayLike, *, n_components: int | str | None = None) -> float:

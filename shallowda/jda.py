@@ -10,11 +10,11 @@ M. Long, J. Wang, G. Ding, J. Sun, P. S. Yu. Transfer feature learning with join
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from numbers import Integral
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.utils._param_validation import Interval
 
 from shallowda._base import warn_dropped
@@ -22,10 +22,14 @@ from shallowda._messages import warn
 from shallowda._pseudo_labels import Pass, settle
 from shallowda._spectral import SpectralAdapter
 from shallowda.domains import Domains
-from shallowda.kernels.mmd import joint_factor
+from shallowda.kernels.arrays import Array, as_dtype
+from shallowda.kernels.eigen import TOLERANCE
+from shallowda.kernels.mmd import MMDFactor, mmd_factor
 from shallowda.kernels.spaces import Space
 
 __all__ = ["JDA"]
+
+_QUICK_TOLERANCE = 1e-4  # of passes that only serve to find labels; see `settle`
 
 
 class JDA(SpectralAdapter):
@@ -55,6 +59,8 @@ class JDA(SpectralAdapter):
         Length of the components; see `TCAEstimator`. Published accuracies need "unit".
     max_iter : int, default=10
         Passes at most. Fewer when the labels settle, or come round in a cycle.
+    n_landmarks, backend, memory_budget
+        See `TCAEstimator`.
     estimator : classifier, optional
         Labels the target in every pass and classifies in the end. Default: `OneNearestNeighbor` by cosine (the paper).
 
@@ -118,6 +124,9 @@ class JDA(SpectralAdapter):
         mmd_scaling: str = "authors",
         component_scale: str = "unit",
         max_iter: int = 10,
+        n_landmarks: int | None = None,
+        backend: str = "auto",
+        memory_budget: int | float | None = None,
         estimator: Any = None,
     ) -> None:
         self.n_components = n_components
@@ -130,9 +139,12 @@ class JDA(SpectralAdapter):
         self.mmd_scaling = mmd_scaling
         self.component_scale = component_scale
         self.max_iter = max_iter
+        self.n_landmarks = n_landmarks
+        self.backend = backend
+        self.memory_budget = memory_budget
         self.estimator = estimator
 
-    def _adapt(self, X: np.ndarray, domains: Domains) -> np.ndarray:
+    def _adapt(self, X: Array, domains: Domains) -> Array:
         if domains.n_classes == 1:
             warn(
                 f"The source has one class, so {type(self).__name__} can match the domain means only.",
@@ -140,15 +152,17 @@ class JDA(SpectralAdapter):
         space = self._space(X)
         context = self._prepare(space, domains)
 
-        def step(pseudo: np.ndarray | None) -> Pass:
+        def step(pseudo: np.ndarray | None, tol: float = TOLERANCE) -> Pass:
             E, record = self._mmd(context, domains, pseudo)
-            A, objective = self._solve(space, space.times(E), self.ridge)
-            Z = space.embed(self._scaled(A)).astype(X.dtype, copy=False)
+            A, objective = self._solve(space, space.times(E), self.ridge, tol=tol)
+            Z = as_dtype(space.embed(self._scaled(A)), X.dtype)
             self._train(Z, domains)
-            predicted = self.estimator_.predict(Z[domains.target]) if domains.has_target else domains.classes[:0]
-            return Pass(objective, domains.encode(predicted), record, A)
+            return Pass(objective, self._target_labels(Z, domains), record, A)
 
-        last, self.history_ = settle(step, None, self.max_iter)
+        quick, polish = partial(step, tol=_QUICK_TOLERANCE), step
+        if not space.solver.is_iterative(self.n_components):
+            quick, polish = step, None
+        last, self.history_ = settle(quick, None, self.max_iter, polish)
         self.n_iter_ = len(self.history_["objective"])
         self.pseudo_labels_ = domains.classes[last.labels]
         warn_dropped(type(self).__name__, last.record["dropped_classes"])
@@ -157,17 +171,17 @@ class JDA(SpectralAdapter):
     def _prepare(self, space: Space, domains: Domains) -> Any:
         """What `_mmd` needs besides labels, computed once."""
 
-    def _mmd(self, context: Any, domains: Domains, pseudo: np.ndarray | None) -> tuple[sp.csr_array, dict]:
+    def _mmd(self, context: Any, domains: Domains, pseudo: np.ndarray | None) -> tuple[MMDFactor, dict]:
         """E of one pass, and what to record of it."""
         E, dropped = self._joint_mmd(domains, pseudo, 1.0, 1.0)
         return E, {"dropped_classes": dropped}
 
     def _joint_mmd(
         self, domains: Domains, pseudo: np.ndarray | None, marginal: float, conditional: float, **options: Any
-    ) -> tuple[sp.csr_array, tuple]:
+    ) -> tuple[MMDFactor, tuple]:
         """Factor of ``marginal M_0 + conditional sum_c M_c`` in the chosen scaling, and the classes left out."""
         codes = domains.labels_with(pseudo) if pseudo is not None and domains.n_classes > 1 else None
-        E, missing = joint_factor(
+        E, missing = mmd_factor(
             domains.source,
             codes,
             domains.n_classes,

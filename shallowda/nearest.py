@@ -1,4 +1,4 @@
-"""The papers' base classifier: one nearest neighbour, by chunked matrix products."""
+"""The papers' base classifier: one nearest neighbour, by matrix products in blocks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
+from shallowda._rows import validated_rows
+from shallowda.kernels.arrays import Array, is_foreign, namespace, to_numpy
 from shallowda.kernels.neighbours import nearest_row, unit_rows
 
 __all__ = ["OneNearestNeighbor"]
@@ -18,7 +20,9 @@ class OneNearestNeighbor(ClassifierMixin, BaseEstimator):
     """One-nearest-neighbour classifier.
 
     The default base classifier of every adapter here, as in the papers. It gives the predictions of
-    ``KNeighborsClassifier(1)`` and never holds more than one block of the distance matrix.
+    ``KNeighborsClassifier(1)`` and never holds more than one block of the distance matrix. The time of `predict` is the
+    product of the numbers of rows and queries and features. Rows may be an array of another library, such as a CuPy
+    array or a torch tensor: they stay where they are, and labels are NumPy arrays.
 
     Parameters
     ----------
@@ -56,19 +60,23 @@ class OneNearestNeighbor(ClassifierMixin, BaseEstimator):
         self : OneNearestNeighbor
         """
         self._validate_params()
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        if is_foreign(X):
+            X, y = validated_rows(self, X, reset=True), column_or_1d(to_numpy(y), warn=True)
+            check_consistent_length(np.empty(X.shape[0]), y)
+        else:
+            X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
         self.classes_, self._codes = np.unique(y, return_inverse=True)
-        self._rows = self._scaled(X)
+        self._rows = namespace(X).asarray(self._scaled(X), copy=True)
         return self
 
-    def _scaled(self, X: np.ndarray) -> np.ndarray:
-        return unit_rows(X) if self.metric == "cosine" else X.copy()
+    def _scaled(self, X: Array) -> Array:
+        return unit_rows(X) if self.metric == "cosine" else X
 
     def _nearest_codes(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return self._codes[nearest_row(self._scaled(X), self._rows)]
+        X = validated_rows(self, X, reset=False)
+        return self._codes[to_numpy(nearest_row(self._scaled(X), self._rows))]
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Class of the nearest stored row.

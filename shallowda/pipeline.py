@@ -17,7 +17,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from shallowda._base import DTYPES, warn_source_score
+from shallowda._base import warn_source_score
 from shallowda._messages import warn
 from shallowda.domains import NoTargetWarning, domain_codes, known_labels, label_array, row_domains
 
@@ -68,7 +68,7 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _validated(self, X: ArrayLike, reset: bool) -> np.ndarray:
         # whether NaN is welcome is the transformer's to say: an imputer may stand at the head of a pipeline
-        return validate_data(self, X, dtype=DTYPES, ensure_all_finite="allow-nan", reset=reset)
+        return validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=reset)
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> PerDomain:
         """Fit one transformer per domain.

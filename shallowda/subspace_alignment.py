@@ -17,6 +17,7 @@ import numpy as np
 from shallowda._messages import warn
 from shallowda._subspaces import SubspaceAdapter
 from shallowda.domains import Domains
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, merge_rows, take_rows, to_numpy
 
 __all__ = ["SubspaceAlignment"]
 
@@ -34,6 +35,8 @@ class SubspaceAlignment(SubspaceAdapter):
         subspace disagreement measure (Gong et al., CVPR 2012) reaches 1, at most half the features; it suits features
         without a dominating direction. With all dimensions nothing would be aligned but the means, which is warned
         about. Capped at the rank of either domain, with a warning.
+    backend : {"auto", "numpy", "cupy"}, default="auto"
+        Where to compute; see `TCAEstimator`.
     estimator : classifier, optional
         Trained on the aligned source rows. Default: `OneNearestNeighbor` by cosine.
 
@@ -74,11 +77,12 @@ class SubspaceAlignment(SubspaceAdapter):
     (50, 2)
     """
 
-    def __init__(self, n_components: int | str | None = None, *, estimator: Any = None) -> None:
+    def __init__(self, n_components: int | str | None = None, *, backend: str = "auto", estimator: Any = None) -> None:
         self.n_components = n_components
+        self.backend = backend
         self.estimator = estimator
 
-    def _adapt(self, X: np.ndarray, domains: Domains) -> np.ndarray:
+    def _adapt(self, X: Array, domains: Domains) -> Array:
         source, target = self._subspaces(X, domains)
         T = source.basis.T @ target.basis
         if self.n_components_ == X.shape[1] > 1 and domains.has_target:
@@ -86,7 +90,7 @@ class SubspaceAlignment(SubspaceAdapter):
                 f"With all {X.shape[1]} dimensions subspace alignment only centres the domains. Choose a smaller "
                 "n_components, or 'auto'.",
             )
-        if np.linalg.norm(T) < 1e-8:
+        if np.linalg.norm(to_numpy(T)) < 1e-8:
             warn(
                 "The principal subspaces of the domains are orthogonal, so every source row is mapped to zero. "
                 "Choose a larger n_components.",
@@ -96,8 +100,13 @@ class SubspaceAlignment(SubspaceAdapter):
         self.source_mean_, self.source_components_ = source.mean, (source.basis @ T).T
         return self._map(X, domains.source)
 
-    def _map(self, X: np.ndarray, source: np.ndarray) -> np.ndarray:
-        Z = np.empty((len(X), len(self.components_)), dtype=X.dtype)
-        Z[source] = (X[source] - self.source_mean_) @ self.source_components_.T
-        Z[~source] = (X[~source] - self.mean_) @ self.components_.T
-        return Z
+    def _map(self, X: Array, source: np.ndarray) -> Array:
+        def embedded(mask: np.ndarray, mean: Array, components: Array) -> Array:
+            rows = take_rows(X, np.flatnonzero(mask)) - as_dtype(from_numpy(mean, X), X.dtype)
+            return rows @ as_dtype(from_numpy(components, X), X.dtype).T
+
+        return merge_rows(
+            source,
+            embedded(source, self.source_mean_, self.source_components_),
+            embedded(~source, self.mean_, self.components_),
+        )

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from shallowda._spectral import SpectralAdapter
 from shallowda.domains import Domains
-from shallowda.kernels.mmd import marginal_vector, mmd_factor
+from shallowda.kernels.arrays import Array
+from shallowda.kernels.mmd import mmd_factor
 
 __all__ = ["TCAEstimator"]
 
@@ -53,6 +52,15 @@ class TCAEstimator(SpectralAdapter):
     component_scale : {"unit", "constraint"}, default="unit"
         Length of the components: "unit" gives coefficient vectors of norm one, which reproduces published accuracies;
         "constraint" is the paper's A^T B A = I, which gives every component the same variance.
+    n_landmarks : int, optional
+        Approximates a kernel that is not linear by as many training rows (Nystroem), n x n_landmarks numbers instead of
+        n x n; `kernel_error_` says how well. None is exact, whatever n.
+    backend : {"auto", "numpy", "cupy"}, default="auto"
+        Where to compute with NumPy input: "auto" takes a CUDA device through CuPy when one is usable and the problem is
+        large. Results are NumPy arrays either way. Arrays of CuPy or torch are computed with, and kept, where they are.
+    memory_budget : int, float or None, default=None
+        Memory that a fit may take beyond its input: bytes (int) or a share of what is free (float). None: half of what
+        is free. A kernel matrix that does not fit is never stored but computed anew, tile by tile, for each product.
     estimator : classifier, optional
         Trained on the adapted source rows. Default: `OneNearestNeighbor` by cosine.
 
@@ -109,6 +117,9 @@ class TCAEstimator(SpectralAdapter):
         ridge: float = 1.0,
         mmd_scaling: str = "authors",
         component_scale: str = "unit",
+        n_landmarks: int | None = None,
+        backend: str = "auto",
+        memory_budget: int | float | None = None,
         estimator: Any = None,
     ) -> None:
         self.n_components = n_components
@@ -120,10 +131,13 @@ class TCAEstimator(SpectralAdapter):
         self.ridge = ridge
         self.mmd_scaling = mmd_scaling
         self.component_scale = component_scale
+        self.n_landmarks = n_landmarks
+        self.backend = backend
+        self.memory_budget = memory_budget
         self.estimator = estimator
 
-    def _adapt(self, X: np.ndarray, domains: Domains) -> np.ndarray:
-        E = mmd_factor([(1.0, marginal_vector(domains.source))], normalise=self.mmd_scaling == "authors")
+    def _adapt(self, X: Array, domains: Domains) -> Array:
+        E, _ = mmd_factor(domains.source, authors=self.mmd_scaling == "authors")
         space = self._space(X)
         A, self.objective_ = self._solve(space, space.times(E), self.ridge)
         return self._store(space, A)

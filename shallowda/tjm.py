@@ -22,7 +22,9 @@ from sklearn.utils._param_validation import Interval
 from shallowda._messages import warn
 from shallowda._spectral import KERNEL_CONSTRAINTS, SpectralAdapter
 from shallowda.domains import Domains
-from shallowda.kernels.mmd import marginal_vector, mmd_factor
+from shallowda.kernels.arrays import Array, from_numpy, namespace, to_numpy
+from shallowda.kernels.mmd import mmd_factor
+from shallowda.kernels.operators import DenseGram
 from shallowda.kernels.spaces import KernelSpace, LinearSample, Space
 
 __all__ = ["TJM"]
@@ -64,6 +66,8 @@ class TJM(SpectralAdapter):
         Reweightings at most. One is TCA.
     tol : float, default=1e-6
         Ends when the objective falls by less than this fraction.
+    n_landmarks, backend, memory_budget
+        See `TCAEstimator`.
     estimator : classifier, optional
         Trained on the adapted source rows. Default: `OneNearestNeighbor` by cosine.
 
@@ -127,6 +131,9 @@ class TJM(SpectralAdapter):
         component_scale: str = "unit",
         max_iter: int = 10,
         tol: float = 1e-6,
+        n_landmarks: int | None = None,
+        backend: str = "auto",
+        memory_budget: int | float | None = None,
         estimator: Any = None,
     ) -> None:
         self.n_components = n_components
@@ -140,27 +147,31 @@ class TJM(SpectralAdapter):
         self.component_scale = component_scale
         self.max_iter = max_iter
         self.tol = tol
+        self.n_landmarks = n_landmarks
+        self.backend = backend
+        self.memory_budget = memory_budget
         self.estimator = estimator
 
-    def _space(self, X: np.ndarray) -> Space:
-        if self.kernel != "linear":
-            return super()._space(X)
-        return LinearSample(X) if X.shape[1] < len(X) else KernelSpace(X @ X.T, X)
+    def _space(self, X: Array) -> Space:
+        if not self._is_linear:
+            return self._kernel_space(X, LinearSample)
+        self._planned(X, self.n_components, "sample")
+        return LinearSample(X) if X.shape[1] < X.shape[0] else KernelSpace(DenseGram(X @ X.T), X)
 
-    def _adapt(self, X: np.ndarray, domains: Domains) -> np.ndarray:
+    def _adapt(self, X: Array, domains: Domains) -> Array:
         authors, source = self.mmd_scaling == "authors", domains.source
         penalty = 1.0 if authors else 0.5  # G_ii = penalty / ||a_i||; the objective has 2 * penalty * ||A_s||_{2,1}
-        E = mmd_factor([(1.0, marginal_vector(source))], normalise=authors)
+        E, _ = mmd_factor(source, authors=authors)
         space = self._space(X)
-        V, weights, objective = space.times(E), np.ones(len(X)), []
+        V, weights, objective = space.times(E), np.ones(len(source)), []
         for iteration in range(self.max_iter):
-            A, _ = self._solve(space, V, self.ridge * weights)
-            norms = np.linalg.norm(A, axis=1)
+            A, _ = self._solve(space, V, from_numpy(self.ridge * weights, V))
+            norms = to_numpy(namespace(A).linalg.vector_norm(A, axis=1))
             if iteration == 0:
                 smoothing = _SMOOTHING * norms.max()
             smooth = np.hypot(norms, smoothing)
             sparsity = 2 * penalty * smooth[source].sum() + np.sum(norms[~source] ** 2)
-            objective.append(float(np.sum((V.T @ A) ** 2) + self.ridge * sparsity))
+            objective.append(float(namespace(A).sum((V.T @ A) ** 2)) + self.ridge * sparsity)
             logger.info("pass %d: objective %.6g", iteration + 1, objective[-1])
             if iteration and objective[-2] - objective[-1] <= self.tol * objective[-2]:
                 break

@@ -1,11 +1,15 @@
+import array_api_strict
 import numpy as np
 import oracles
 import pytest
 import scipy.linalg
-from scipy.sparse.linalg import ArpackNoConvergence
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.exceptions import ConvergenceWarning
 
 from shallowda.kernels import eigen
-from shallowda.kernels.eigen import fix_signs, psd_eigh, top_eigh, top_pencil, top_pencil_factored
+from shallowda.kernels.arrays import to_numpy
+from shallowda.kernels.eigen import PencilSolver, fix_signs, psd_eigh, top_eigh, top_pencil
 
 
 def problem(m=60, r=5, rank=40, seed=0):
@@ -14,11 +18,29 @@ def problem(m=60, r=5, rank=40, seed=0):
     return L, rng.randn(m, r), rng.rand(m) + 0.1
 
 
-@pytest.fixture(params=["lapack", "lanczos"])
+@pytest.fixture(params=["lapack", "krylov"])
 def solver(request, monkeypatch):
-    if request.param == "lanczos":
-        monkeypatch.setattr(eigen, "_LANCZOS_ORDER", 10)
-        monkeypatch.setattr(eigen, "_LANCZOS_SHARE", 3)
+    if request.param == "krylov":
+        krylov_everywhere(monkeypatch)
+
+
+def krylov_everywhere(monkeypatch):
+    monkeypatch.setattr(eigen, "solver_for", lambda order, k: "block krylov")
+    monkeypatch.setattr(eigen, "_DENSE_SHARE", 0)
+
+
+class Products:
+    """A matrix that can only be multiplied with."""
+
+    def __init__(self, matrix):
+        self.matrix, self.like, self.shape = matrix, matrix, matrix.shape
+
+    def __matmul__(self, block):
+        return self.matrix @ block
+
+
+def on_device(array):
+    return array_api_strict.asarray(array, device=array_api_strict.Device("device1"))
 
 
 @pytest.mark.parametrize("ridge", ["number", "diagonal"])
@@ -44,12 +66,17 @@ def test_symmetric_solver_on_the_quotient_matrix_is_not_the_answer():
     assert oracles.angle(wrong, A) > 0.02
 
 
-def test_factored_form_agrees(solver):
+@pytest.mark.parametrize("ridge", ["number", "diagonal"])
+def test_an_operator_and_another_library_give_the_same(solver, ridge):
     L, V, g = problem()
-    A, rho = top_pencil(L @ L.T, V, g, 6)
-    F, sigma = top_pencil_factored(L, V, g, 6)
-    np.testing.assert_allclose(sigma, rho, rtol=1e-9)
-    np.testing.assert_allclose(F, A, atol=1e-7 * abs(A).max())
+    B, g = L @ L.T, 0.7 if ridge == "number" else g
+    expected, values = top_pencil(B, V, g, 6)
+    A, rho = top_pencil(Products(B), V, g, 6)
+    np.testing.assert_allclose(rho, values, rtol=1e-9)
+    np.testing.assert_allclose(A, expected, atol=1e-7 * abs(expected).max())
+    A, rho = top_pencil(on_device(B), on_device(V), g if ridge == "number" else on_device(g), 6)
+    np.testing.assert_allclose(to_numpy(rho), values, rtol=1e-9)
+    np.testing.assert_allclose(to_numpy(A), expected, atol=1e-7 * abs(expected).max())
 
 
 def test_no_mmd_term_is_principal_components():
@@ -57,17 +84,6 @@ def test_no_mmd_term_is_principal_components():
     A, rho = top_pencil(L @ L.T, np.zeros((60, 0)), 2.0, 4)
     np.testing.assert_allclose(rho, scipy.linalg.svdvals(L)[:4] ** 2 / 2.0)
     assert oracles.angle(A, scipy.linalg.svd(L)[0][:, :4]) < 1e-10
-
-
-@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e5])
-def test_inverse_root_whitens(scale):
-    """Also where the MMD term is 10^10 times the ridge."""
-    _, V, g = problem()
-    root = eigen._InverseRoot(scale * V, g, 60)
-    F = root.apply(np.eye(60))
-    half = np.vstack([scale * V.T, np.diag(np.sqrt(g))]) @ F  # half^T half = F^T a F
-    np.testing.assert_allclose(half.T @ half, np.eye(60), atol=1e-8)
-    np.testing.assert_allclose(root.adjoint(np.eye(60)), F.T, atol=1e-12)
 
 
 def test_rank_limits_the_components(solver):
@@ -84,24 +100,99 @@ def test_a_zero_matrix_has_no_components():
     assert rho.shape == (0,)
 
 
-def test_lanczos_that_does_not_converge_is_solved_densely(monkeypatch, caplog):
-    def fails(*args, **kwargs):
-        raise ArpackNoConvergence("no convergence", np.empty(0), np.empty((0, 0)))
-
-    L, V, g = problem()
-    expected = top_pencil(L @ L.T, V, g, 5)[0]
-    monkeypatch.setattr(eigen, "_LANCZOS_ORDER", 10)
-    monkeypatch.setattr(eigen, "_LANCZOS_SHARE", 3)
-    monkeypatch.setattr(eigen, "eigsh", fails)
-    with caplog.at_level("INFO", logger="shallowda"):
-        A, _ = top_pencil(L @ L.T, V, g, 5)
-    np.testing.assert_allclose(A, expected, atol=1e-8 * abs(expected).max())
-    assert "solving densely" in caplog.text
-
-
-def test_a_large_zero_matrix_is_no_arpack_error():
-    """Lanczos cannot start on a zero operator; the answer is that there is no component."""
+def test_a_large_zero_matrix_has_no_components():
     assert len(top_eigh(np.zeros((800, 800)), 5)[0]) == 0
+
+
+def spectrum(values, seed=0):
+    Q = scipy.linalg.qr(np.random.RandomState(seed).randn(len(values), len(values)))[0]
+    return (Q * values) @ Q.T, Q
+
+
+def test_more_copies_of_an_eigenvalue_than_columns_in_a_block():
+    """A Krylov space grown from b columns holds b copies; the others are found by looking elsewhere."""
+    values = np.r_[np.full(45, 5.0), np.linspace(4, 3, 20), np.linspace(1, 0, 735)]
+    matrix, Q = spectrum(values)
+    found, vectors = top_eigh(matrix, 60)
+    np.testing.assert_allclose(found, values[:60], rtol=1e-10)
+    assert oracles.angle(vectors[:, :45], Q[:, :45]) < 1e-7
+
+
+def test_a_flat_spectrum_is_left_to_lapack(caplog):
+    values = np.linspace(1, 0.9, 800)
+    matrix, Q = spectrum(values)
+    with caplog.at_level("INFO", logger="shallowda"):
+        _found, vectors = top_eigh(matrix, 5)
+    assert "LAPACK" in caplog.text
+    assert oracles.angle(vectors, Q[:, :5]) < 1e-7
+
+
+def test_no_convergence_is_a_warning_with_the_residual(monkeypatch):
+    monkeypatch.setattr(eigen, "_MOST_PRODUCTS", 60)
+    with pytest.warns(ConvergenceWarning, match=r"order 800 .* residual is \d\.\de-\d\d after"):
+        top_eigh(spectrum(np.linspace(1, 0.9, 800))[0], 5)
+
+
+def test_pencils_that_share_a_matrix_share_the_work():
+    """And each is solved as if it were the first."""
+    values = 1.0 / np.arange(1, 901)
+    B, rng = spectrum(values)[0], np.random.RandomState(1)
+    solver, V = PencilSolver(B), rng.randn(900, 6) * 0.1
+    counts = []
+    for _ in range(3):
+        before = solver.products
+        A, rho = solver.solve(V, 0.5, 12)
+        counts.append(solver.products - before)
+        expected, exact = oracles.pencil(B, V @ V.T + 0.5 * np.eye(900), 12)
+        np.testing.assert_allclose(rho, exact, rtol=1e-10)
+        assert oracles.angle(A, expected) < 1e-6
+        V = V + 0.01 * rng.randn(900, 6)
+    assert max(counts[1:]) < counts[0]
+
+
+def test_a_loose_tolerance_takes_fewer_products():
+    B = spectrum(1.0 / np.arange(1, 901))[0]
+    loose, exact = PencilSolver(B), PencilSolver(B)
+    V = np.random.RandomState(1).randn(900, 2)
+    A, _ = loose.solve(V, 1.0, 10, tol=1e-3)
+    C, _ = exact.solve(V, 1.0, 10)
+    assert loose.products < exact.products
+    assert 1e-9 < oracles.angle(A, C) < 0.05
+
+
+def test_long_runs_are_compressed(monkeypatch):
+    monkeypatch.setattr(eigen, "_MOST_COLUMNS", 60)
+    monkeypatch.setattr(eigen, "_DENSE_SHARE", 0)
+    values = 1.0 / np.arange(1, 901) ** 0.2
+    B, Q = spectrum(values)
+    solver = PencilSolver(B)
+    vectors, found = solver.solve(np.zeros((900, 0)), 1.0, 3)
+    assert solver.products > 100
+    assert solver._space.size <= 100
+    np.testing.assert_allclose(found, values[:3], rtol=1e-10)
+    assert oracles.angle(vectors, Q[:, :3]) < 1e-6
+
+
+def test_single_precision_products_reach_their_own_limit():
+    values = 0.8 ** np.arange(700)
+    B, Q = spectrum(values)
+    solver = PencilSolver(Products(B.astype(np.float32)), np.finfo(np.float32).eps)
+    vectors, _ = solver.solve(np.zeros((700, 0)), 1.0, 8)
+    assert vectors.dtype == np.float64
+    assert oracles.angle(vectors, Q[:, :8]) < 1e-4
+
+
+@given(seed=st.integers(0, 1000), m=st.integers(30, 90), rank=st.integers(1, 30), r=st.integers(0, 4))
+@settings(max_examples=25, deadline=None)
+def test_krylov_is_lapack(seed, m, rank, r):
+    rng = np.random.RandomState(seed)
+    L, V, k = rng.randn(m, rank), rng.randn(m, r), 5
+    krylov, lapack = PencilSolver(L @ L.T), PencilSolver(L @ L.T)
+    A, rho = krylov._solve_krylov(V, 0.3, k, 1e-9)
+    _C, sigma = lapack._solve_dense(V, 0.3, k)
+    np.testing.assert_allclose(rho, sigma, rtol=1e-8)
+    assert A.shape[1] == min(k, rank)
+    np.testing.assert_allclose(A.T @ L @ L.T @ A, np.eye(A.shape[1]), atol=1e-7)
 
 
 def test_top_eigh_is_descending_and_orthonormal(solver):

@@ -3,11 +3,14 @@ import oracles
 import pytest
 from scipy.optimize import minimize
 from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 
 from shallowda import ARTL, pack_domains
+from shallowda.kernels import regularised
 from shallowda.kernels.neighbours import cosine_knn_graph, kernel_knn_graph, normalised_laplacian
+from shallowda.kernels.operators import DenseGram
 
 Xs, ys, Xt, yt = oracles.shifted_domains(9)
 X, y, sample_domain = pack_domains(Xs, ys, Xt)
@@ -66,7 +69,7 @@ def test_hinge_loss_averaged_as_in_the_paper():
     artl.fit(K, marks)
     first = start.fit(K[source], two).predict(K[~source])
     M = oracles.mmd_matrix(source, np.r_[two, first], 2, authors=True)
-    laplacian = normalised_laplacian(kernel_knn_graph(K, 10)).toarray()
+    laplacian = normalised_laplacian(kernel_knn_graph(DenseGram(K), 10)).toarray()
     B = 2 / ns * (0.1 * np.eye(len(K)) + (0.5 * laplacian + 3.0 * M) @ K)
     signs, J = 2.0 * two - 1, np.eye(len(K))[source]
     Q = signs[:, None] * (J @ K @ np.linalg.solve(B, J.T)) * signs
@@ -106,6 +109,50 @@ def test_precomputed_kernel_starts_from_itself():
     artl = ARTL(kernel="precomputed").fit(K, y)
     assert artl.score(K[~source], yt) > 0.9
     assert artl.dual_coef_.shape == (3, len(X))
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_later_passes_are_the_closed_form(kernel):
+    start = DummyClassifier(strategy="uniform", random_state=0)
+    artl = ARTL(kernel=kernel, gamma=0.02, mmd_weight=3.0, max_iter=2, estimator=start).fit(X, y)
+    first = ARTL(kernel=kernel, gamma=0.02, mmd_weight=3.0, estimator=start).fit(X, y)
+    K = X @ X.T if kernel == "linear" else rbf_kernel(X, gamma=0.02)
+    M = oracles.mmd_matrix(source, np.r_[ys, first.pseudo_labels_], 3, authors=True)
+    A = np.diag(source.astype(float)) + 3.0 * M + normalised_laplacian(cosine_knn_graph(X, 10)).toarray()
+    Y = np.where(source[:, None], np.eye(3)[np.where(source, y, 0)], 0)
+    alpha = np.linalg.solve(A @ K + 0.1 * np.eye(len(X)), Y)
+    np.testing.assert_allclose(artl.decision_function(X), K @ alpha, atol=1e-8)
+
+
+def test_the_kernel_matrix_is_factored_once_for_all_passes(monkeypatch):
+    made = []
+
+    class Counted(regularised._Factor):
+        def __init__(self, *arguments):
+            made.append(arguments)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(regularised, "_Factor", Counted)
+    start = DummyClassifier(strategy="uniform", random_state=0)
+    assert ARTL(kernel="rbf", gamma=0.02, max_iter=5, estimator=start).fit(X, y).n_iter_ > 1
+    assert len(made) == 1
+
+
+def test_a_kernel_that_is_none_is_said_with_an_eigenvalue():
+    K = rbf_kernel(X, gamma=0.02) - 0.5 * np.eye(len(X))  # smallest eigenvalue: -0.5
+    with pytest.warns(
+        UserWarning, match=r"'precomputed' is not positive semi-definite.* eigenvalue of -0\.4\d* or below"
+    ):
+        artl = ARTL(kernel="precomputed").fit(K, y)
+    assert np.isfinite(artl.decision_function(K)).all()
+
+
+def test_first_labels_that_have_not_converged_say_what_to_do():
+    far = X * 10.0 ** np.arange(-2, 6)
+    with pytest.warns(ConvergenceWarning, match=r"lbfgs failed to converge.*StandardScaler") as said:
+        ARTL().fit(far, y)
+    assert len(said) == 1
+    assert said[0].filename == __file__
 
 
 def test_target_order_does_not_matter():

@@ -1,0 +1,534 @@
+"""Which operator, solver and backend a problem gets, what that costs in memory, and why.
+
+Pure arithmetic on sizes: nothing is built, so a plan can be asked for before there is any data.
+
+>>> from shallowda.kernels.planning import plan
+>>> print(plan(8000, 2048, "rbf", 30, "float32", backend="numpy", memory_budget=2**30))
+operator  dense
+solver    block krylov
+backend   numpy
+memory    272.2 MiB of 1.0 GiB, beyond the input
+because   the kernel 'rbf' is not linear, so the problem has order n = 8000;
+          the 8000 x 8000 matrix in float32 (244.1 MiB) and the solver's 28.1 MiB fit;
+          order 8000 is above 700 and k = 30 below 1/20 of it: 2 x 230 float64 columns instead of a dense solver.
+>>> plan(100_000, 512, "rbf", 30, "float32", backend="numpy", memory_budget=2**30).operator
+'tiled'
+>>> plan(1_000_000, 512, None, 30, "float32", backend="numpy", memory_budget=2**30).operator
+'moments'
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from numbers import Integral
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shallowda.kernels.operators import TILE_BYTES
+
+__all__ = [
+    "THRESHOLDS",
+    "Plan",
+    "Thresholds",
+    "available_memory",
+    "cupy_problem",
+    "plan",
+    "resolve_backend",
+    "resolve_budget",
+    "solver_for",
+    "thresholds",
+]
+
+_PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
+_FLOAT64 = 8
+
+logger = logging.getLogger("shallowda")
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Every number that a choice depends on.
+
+    Each can be overridden by the environment variable ``SHALLOWDA_`` and its name in capitals, for example
+    ``SHALLOWDA_DENSE_ORDER=500``. These are facts about a machine, not about a problem: the environment reaches all
+    estimators at once, and the worker processes of joblib, without an argument in every signature.
+    """
+
+    #: Up to this order LAPACK's dense subset solver is faster than Lanczos for every k (measured: 2 cores, OpenBLAS).
+    dense_order: int = 700
+    #: From this share of the eigenpairs on it is faster at any order (measured with it).
+    dense_share: float = 1 / 20
+    #: Columns of a Krylov basis beyond k, counted for memory (measured: about 160 in all for k = 30 at 1e-10).
+    krylov_columns: int = 200
+    #: Columns of the kernel matrix in the preconditioner of conjugate gradients.
+    preconditioner_columns: int = 1024
+    #: Flops of the first product from which backend="auto" takes a CuPy device. An estimate (about half a second of two
+    #: cores, against the start of CuPy and the copy there): not yet measured on a device.
+    device_flops: float = 5e10
+    #: Float64 copies of rows that one streaming pass has at work (the blocks of `moments`).
+    row_block_bytes: int = 2**25
+    #: Kernel values at work at a time where the matrix is not stored (measured: see `operators`).
+    tile_bytes: int = TILE_BYTES
+    #: Memory that a fit may take beyond its input: bytes (int), or a share of what is free (float). Half leaves room
+    #: for what the user's own program still does.
+    memory_budget: int | float = 0.5
+
+
+#: The table as it is without any override.
+THRESHOLDS = Thresholds()
+
+
+def thresholds() -> Thresholds:
+    """The table, with what the environment overrides.
+
+    Raises
+    ------
+    ValueError
+        If a variable is set to something that is not a positive number, or not a whole one where that is needed.
+    """
+    names = {field.name: f"SHALLOWDA_{field.name.upper()}" for field in dataclasses.fields(Thresholds)}
+    changes = {name: _from_environment(name, key) for name, key in names.items() if os.environ.get(key)}
+    return dataclasses.replace(THRESHOLDS, **changes)
+
+
+def _from_environment(name: str, key: str) -> Any:
+    text, whole = os.environ[key], isinstance(getattr(THRESHOLDS, name), int)
+    value = next((parsed for parsed in (_parsed(int, text), _parsed(float, text)) if parsed is not None), None)
+    if value is None or not value > 0 or (whole and not isinstance(value, int)):
+        raise ValueError(f"{key} must be a positive {'whole number' if whole else 'number'}; it is {text!r}.")
+    return value
+
+
+def _parsed(kind: Callable[[str], Any], text: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a problem will be solved; ``print(plan)`` explains it.
+
+    Attributes
+    ----------
+    operator : {"moments", "factored", "dense", "tiled", "nystroem"}
+        What stands for the matrix: its d x d sufficient statistics, its factor, itself, tiles computed anew for each
+        product, or an approximation from landmarks.
+    solver : {"lapack", "block krylov", "conjugate gradients"}
+    backend : {"numpy", "cupy"}
+    nbytes : int
+        Estimated peak beyond the input and the n x k result, in the memory of the backend.
+    budget : int
+        Bytes that it may take there.
+    reasons : tuple of str
+        Why, one clause each.
+    """
+
+    operator: str
+    solver: str
+    backend: str
+    nbytes: int
+    budget: int
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        because = (";\n" + 10 * " ").join(self.reasons)
+        return (
+            f"operator  {self.operator}\nsolver    {self.solver}\nbackend   {self.backend}\n"
+            f"memory    {_size(self.nbytes)} of {_size(self.budget)}, beyond the input\nbecause   {because}."
+        )
+
+
+def plan(
+    n: int,
+    d: int,
+    kernel: str | Callable | None,
+    k: int,
+    dtype: Any = np.float64,
+    *,
+    form: str = "dual",
+    n_landmarks: int | None = None,
+    backend: str = "auto",
+    memory_budget: int | float | None = None,
+) -> Plan:
+    """Plan for the top k components of n rows with d features.
+
+    Parameters
+    ----------
+    n, d, k : int >= 1
+    kernel : str, callable or None
+        None is the linear problem for a map of the features, "linear" its dual; "precomputed" takes the matrix as the
+        input.
+    dtype : float32 or float64
+        Of the rows.
+    form : {"dual", "sample", "system"}, default="dual"
+        "sample" for one ridge per sample (TJM): a linear problem then keeps the rows beside the moments. "system" for
+        the regularised system of ARTL, whose k is the number of right-hand sides.
+    n_landmarks : int, optional
+        Approximates a kernel that is not linear; linear problems need no approximation.
+    backend : {"auto", "numpy", "cupy"}, default="auto"
+    memory_budget : int, float or None, default=None
+        See `resolve_budget`.
+
+    Returns
+    -------
+    plan : Plan
+
+    Raises
+    ------
+    MemoryError
+        If no way of solving the problem fits the budget.
+    ValueError
+        If an argument is none of the above.
+    RuntimeError
+        From `resolve_backend`.
+    """
+    for name, value in {"n": n, "d": d, "k": k, "n_landmarks": 1 if n_landmarks is None else n_landmarks}.items():
+        if not _is_whole(value) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1; it is {value!r}.")
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64; it is {dtype}.")
+    if form not in ("dual", "sample", "system"):
+        raise ValueError(f"form must be 'dual', 'sample' or 'system'; it is {form!r}.")
+    if kernel == "precomputed" and n_landmarks is not None:
+        raise ValueError("n_landmarks= needs the rows, and kernel='precomputed' has none. Pass one of the two.")
+    problem = _Problem(int(n), int(d), int(k), kernel, np.dtype(dtype), form, n_landmarks, thresholds())
+    chosen = resolve_backend(backend, n, d, linear=problem.linear)
+    try:
+        result = problem.planned(chosen, resolve_budget(memory_budget, chosen))
+    except MemoryError:
+        if (backend, chosen) != ("auto", "cupy"):
+            raise
+        result = problem.planned("numpy", resolve_budget(memory_budget))
+        result = dataclasses.replace(result, reasons=(*result.reasons, "the device has too little memory for it"))
+    logger.info(
+        "n=%d, d=%d, kernel=%s, k=%d, %s: operator %s, solver %s, backend %s, %s of %s.",
+        *(n, d, kernel, k, problem.dtype, result.operator, result.solver, result.backend),
+        *(_size(result.nbytes), _size(result.budget)),
+    )
+    return result
+
+
+def solver_for(order: int, k: int) -> str:
+    """Solver for the k largest eigenpairs of a symmetric matrix: "lapack" or "block krylov"."""
+    table = thresholds()
+    return "lapack" if order <= table.dense_order or k >= table.dense_share * order else "block krylov"
+
+
+class _Way(NamedTuple):
+    """One way of solving a problem, with the order of its eigenproblem."""
+
+    operator: str
+    order: int
+    solver: str
+    nbytes: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The sizes of a problem, and the ways there are to solve it."""
+
+    n: int
+    d: int
+    k: int
+    kernel: str | Callable | None
+    dtype: np.dtype
+    form: str
+    n_landmarks: int | None
+    table: Thresholds
+
+    @property
+    def linear(self) -> bool:
+        return self.kernel is None or self.kernel == "linear"
+
+    def planned(self, backend: str, budget: int) -> Plan:
+        """The first way that fits the budget."""
+        for way in self.ways():
+            on_device = backend == "cupy" and way.operator != "moments"
+            total = way.nbytes + on_device * self.n * self.d * self.dtype.itemsize
+            if total <= budget:
+                copied = ("the rows are copied to the device",) if on_device else ()
+                reasons = (*way.reasons, *copied, self.about_solver(way.order, way.solver))
+                return Plan(way.operator, way.solver, backend, total, budget, reasons)
+        cheaper = "" if self.linear or self.kernel == "precomputed" or self.n_landmarks else "pass n_landmarks=, "
+        raise MemoryError(
+            f"n = {self.n}, d = {self.d}, kernel = {self.kernel!r}, k = {self.k} needs {_size(total)} ({total} bytes) "
+            f"beyond the input even with the operator {way.operator!r}, and memory_budget allows {_size(budget)} "
+            f"({budget} bytes). Raise memory_budget, {cheaper}or use fewer components or rows."
+        )
+
+    def ways(self) -> Iterator[_Way]:
+        """From the fastest to the smallest."""
+        n, d, item = self.n, self.d, self.dtype.itemsize
+        if self.linear:
+            unused = ("n_landmarks is not used: a linear kernel is solved exactly",) if self.n_landmarks else ()
+            yield from (way._replace(reasons=way.reasons + unused) for way in self.linear_ways())
+        elif self.n_landmarks is not None:
+            m = min(self.n_landmarks, n)
+            solver, work = self.solved(m)
+            kept = item * (n * m + m * d + m * m)
+            passing = max(3 * _FLOAT64 * m * m, _FLOAT64 * m * m + work) + self.table.tile_bytes + 2 * _FLOAT64 * m * d
+            what = f"n_landmarks = {m}: {n} x {m} features ({_size(item * n * m)}) stand for the kernel"
+            yield _Way(
+                "nystroem", m, solver, kept + passing, (what, "an approximation, whose error the operator reports")
+            )
+        else:
+            yield from self.kernel_ways()
+
+    def linear_ways(self) -> Iterator[_Way]:
+        n, d = self.n, self.d
+        solver, work = self.solved(min(n, d))
+        if d <= n:
+            matrices = 1 if self.kernel is None else 3  # the dual also has a root of the moments, and its product
+            nbytes = matrices * _FLOAT64 * d * d + self.table.row_block_bytes + work
+            because = f"the kernel is linear and d = {d} <= n = {n}: {d} x {d} moments in one pass over the rows"
+            if self.form != "sample":
+                yield _Way("moments", d, solver, nbytes, (because,))
+            else:
+                kept = f"one ridge per sample keeps {n} x {d} float64 rows ({_size(_FLOAT64 * n * d)})"
+                yield _Way("factored", d, solver, nbytes + _FLOAT64 * n * d, (because, kept))
+        elif self.kernel is None:
+            nbytes = _FLOAT64 * (2 * n * d + 2 * n * n) + work
+            because = f"the kernel is linear and d = {d} > n = {n}: solved in an orthonormal basis of the {n} rows"
+            yield _Way("factored", n, solver, nbytes, (because,))
+        else:
+            because = f"the kernel is linear and d = {d} > n = {n}: the {n} x {n} matrix X X^T is the smaller one"
+            yield _Way("dense", n, solver, _FLOAT64 * n * n + work, (because,))
+            solver, work = self.solved(n, "block krylov")
+            yield _Way(
+                "factored", n, solver, work, (because, "even it is above the budget, so X is applied twice instead")
+            )
+
+    def kernel_ways(self) -> Iterator[_Way]:
+        n, d, item = self.n, self.d, self.dtype.itemsize
+        given = self.kernel == "precomputed"
+        matrix = 0 if given else item * n * n
+        name = repr(self.kernel) if isinstance(self.kernel, str) else "function"
+        order = f"the kernel {name} is not linear, so the problem has order n = {n}"
+        stored = f"the {n} x {n} matrix " + ("is the input" if given else f"in {self.dtype} ({_size(matrix)})")
+        last, work = self.solved(n, "block krylov")
+        for solver, its_work in dict.fromkeys([self.solved(n), (last, work)]):  # the same, for most orders
+            if solver == "conjugate gradients":
+                continue  # for a matrix that is not stored
+            yield _Way(
+                "dense", n, solver, matrix + its_work, (order, f"{stored} and the solver's {_size(its_work)} fit")
+            )
+        if not given:
+            above = f"{stored} and the solver's {_size(work)} are above the budget: exact, but never stored"
+            again = f"each product computes {n * n / 2:.1e} kernel values again, about {n * n * d:.1e} flops"
+            cheaper = "n_landmarks= is the cheap approximation"
+            yield _Way("tiled", n, last, self.table.tile_bytes + work, (order, above, again, cheaper))
+
+    def solved(self, order: int, solver: str | None = None) -> tuple[str, int]:
+        """The solver of a problem of this order, and the bytes it works with."""
+        if self.form == "system":
+            if solver is None:  # the factors
+                return "lapack", _FLOAT64 * order * order
+            return "conjugate gradients", _FLOAT64 * order * min(self.table.preconditioner_columns, order)
+        solver = solver or solver_for(order, self.k)
+        if solver == "lapack":  # the matrix, LAPACK's copy
+            return solver, 2 * _FLOAT64 * order * order
+        return solver, 2 * _FLOAT64 * order * min(self.k + self.table.krylov_columns, order)
+
+    def about_solver(self, order: int, solver: str) -> str:
+        """Why this solver."""
+        if self.form == "system":
+            if solver == "lapack":
+                return f"the system of order {order} is factored once, for all passes"
+            return f"a matrix of order {order} that is not stored cannot be factored"
+        limit, share = self.table.dense_order, f"1/{round(1 / self.table.dense_share)}"
+        if solver != solver_for(order, self.k):
+            return f"a dense solver of order {order} would be faster, and needs more than the budget or a stored matrix"
+        if solver == "block krylov":
+            columns = min(self.k + self.table.krylov_columns, order)
+            return (
+                f"order {order} is above {limit} and k = {self.k} below {share} of it: 2 x {columns} float64 columns "
+                "instead of a dense solver"
+            )
+        if order <= limit:
+            return f"up to order {limit} a dense solver is the fastest; this is {order}"
+        return f"k = {self.k} is at least {share} of the order {order}, where a dense solver is the fastest"
+
+
+def resolve_backend(backend: str, n: int, d: int, *, linear: bool = True) -> str:
+    """The backend that will compute, "numpy" or "cupy".
+
+    Parameters
+    ----------
+    backend : {"auto", "numpy", "cupy"}
+        "auto" is CuPy where a device is usable and the first product is large enough to gain by it.
+    n, d : int
+        Rows and features.
+    linear : bool, default=True
+        Whether the first product has n d min(n, d) multiplications, or n^2 d.
+
+    Returns
+    -------
+    backend : {"numpy", "cupy"}
+
+    Raises
+    ------
+    RuntimeError
+        If "cupy" is asked for and cannot be used.
+    ValueError
+        If `backend` is none of the three.
+    """
+    if backend not in ("auto", "numpy", "cupy"):
+        raise ValueError(f"backend must be 'auto', 'numpy' or 'cupy'; it is {backend!r}.")
+    if backend == "auto":
+        large = 2.0 * n * d * (min(n, d) if linear else n) >= thresholds().device_flops
+        return "cupy" if large and cupy_problem() is None else "numpy"
+    if backend == "cupy" and (problem := cupy_problem()) is not None:
+        raise RuntimeError(
+            f"backend='cupy' cannot be used: {problem}. With an NVIDIA GPU, pip install shallowda[cuda12] or "
+            "shallowda[cuda13], as its driver needs; without one, use backend='numpy'."
+        )
+    return backend
+
+
+@cache
+def cupy_problem() -> str | None:
+    """Why CuPy cannot compute here, in words; None where it can. Found out once, by a product and a decomposition."""
+    try:
+        import cupy
+
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return "CuPy is installed, but there is no device"
+        cupy.linalg.eigh(cupy.eye(2) @ cupy.eye(2))[0].get()
+    except Exception as error:  # drivers and libraries fail in many ways: what they said is the answer
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            return "CuPy is not installed"
+        return f"CuPy is installed, but cannot compute: {type(error).__name__}: {error}"
+    return None
+
+
+def resolve_budget(memory_budget: int | float | None, backend: str = "numpy") -> int:
+    """Bytes that a fit may take beyond its input.
+
+    Parameters
+    ----------
+    memory_budget : int, float or None
+        Bytes (int), or a share in (0, 1] of the memory that is free (float). None: what the environment variable
+        SHALLOWDA_MEMORY_BUDGET says in the same way, or half of what is free.
+    backend : {"numpy", "cupy"}, default="numpy"
+        Whose memory: the machine's, or the device's.
+
+    Returns
+    -------
+    budget : int
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `memory_budget` is none of these.
+    """
+    if memory_budget is None:
+        return resolve_budget(thresholds().memory_budget, backend)
+    if _is_whole(memory_budget):
+        if memory_budget < 1:
+            raise ValueError(f"memory_budget must be at least one byte; it is {memory_budget}.")
+        return int(memory_budget)
+    if not isinstance(memory_budget, (float, np.floating)):
+        raise TypeError(f"memory_budget must be an int, a float or None; it is {memory_budget!r}.")
+    if not 0 < memory_budget <= 1:
+        raise ValueError(
+            f"memory_budget={memory_budget!r}: a float is a share of the free memory, in (0, 1]. Pass bytes as an int."
+        )
+    return int(memory_budget * available_memory(backend))
+
+
+def available_memory(backend: str = "numpy") -> int:
+    """Bytes that are free for this process: the least of what the machine and its control groups have left.
+
+    What the system can drop at once (cached files) counts as free. Where it does not say what is free (macOS), half of
+    the physical memory is assumed to be.
+
+    Parameters
+    ----------
+    backend : {"numpy", "cupy"}, default="numpy"
+        "cupy": of the current device instead.
+    """
+    if backend == "cupy":
+        import cupy
+
+        return int(cupy.cuda.runtime.memGetInfo()[0])
+    return max(min([_free_in_machine(), *_free_in_groups()]), 0)
+
+
+def _free_in_machine() -> int:
+    if sys.platform == "win32":
+        return _free_in_windows()
+    meminfo = _numbers(_PROC / "meminfo")
+    if "MemAvailable:" in meminfo:
+        return meminfo["MemAvailable:"] * 1024
+    page = os.sysconf("SC_PAGE_SIZE")
+    if "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return page * os.sysconf("SC_AVPHYS_PAGES")
+    return page * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _free_in_windows() -> int:
+    class Status(ctypes.Structure):
+        _fields_ = [
+            ("length", ctypes.c_uint32),
+            ("load", ctypes.c_uint32),
+            ("total", ctypes.c_uint64),
+            ("available", ctypes.c_uint64),
+            ("others", ctypes.c_uint64 * 5),
+        ]
+
+    status = Status(length=ctypes.sizeof(Status))
+    if not vars(ctypes)["windll"].kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        raise OSError("Windows did not say how much memory is free. Pass memory_budget as a number of bytes.")
+    return int(status.available)
+
+
+def _free_in_groups() -> Iterator[int]:
+    """What this process's control group and those above it have left, where they have a limit (versions 1 and 2)."""
+    membership = _PROC / "self" / "cgroup"
+    for line in membership.read_text().splitlines() if membership.is_file() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, limit, usage, cached = _CGROUPS, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            root, limit, usage = _CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            cached = "total_inactive_file"
+        else:
+            continue
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if (folder / limit).is_file() and (text := (folder / limit).read_text().strip()) != "max":
+                used = int((folder / usage).read_text()) - _numbers(folder / "memory.stat").get(cached, 0)
+                yield int(text) - used
+            if folder == root:
+                break
+
+
+def _numbers(file: Path) -> dict[str, int]:
+    """The lines "name number ..." of a file of the kernel; nothing where there is none."""
+    rows = (line.split() for line in file.read_text().splitlines()) if file.is_file() else ()
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _size(nbytes: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if nbytes < 1024:
+            return f"{nbytes:.0f} bytes" if unit == "bytes" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1024
+    return f"{nbytes:.1f} TiB"

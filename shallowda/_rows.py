@@ -1,0 +1,55 @@
+"""Validation of X: what scikit-learn checks, also for arrays of other libraries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from shallowda.kernels.arrays import Array, is_foreign, library, namespace
+
+__all__ = ["validated_rows"]
+
+
+def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> Array:
+    """Finite floating-point rows with the number of features that the estimator was fitted with.
+
+    Arrays of other libraries stay where they are. Everything else becomes a NumPy array: float32 and float64 as they
+    are, without a copy, other numbers in float64.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its `n_features_in_` (and `feature_names_in_`) are set when `reset`, else compared with.
+    X : array-like of shape (n, d)
+    reset : bool
+    min_rows : int, default=1
+
+    Returns
+    -------
+    X : array of shape (n, d)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As scikit-learn's ``validate_data``.
+    """
+    if not is_foreign(X):
+        return validate_data(estimator, X, dtype=[np.float64, np.float32], reset=reset, ensure_min_samples=min_rows)
+    xp, name = namespace(X), type(estimator).__name__
+    if len(X.shape) != 2:
+        raise ValueError(f"Expected 2D array, got {len(X.shape)}D array instead. X has one row per sample.")
+    n, d = X.shape
+    if n < min_rows or d < 1:
+        raise ValueError(f"X has {n} row(s) and {d} feature(s); {name} needs at least {min_rows} and 1.")
+    if X.dtype not in (xp.float32, xp.float64):
+        raise TypeError(f"X is an array of {library(X)} with dtype {X.dtype}; convert it to float32 or float64 first.")
+    if not bool(xp.all(xp.isfinite(X))):
+        raise ValueError(f"Input X contains NaN or infinity. {name} needs finite features.")
+    if reset:
+        estimator.n_features_in_ = int(d)
+        vars(estimator).pop("feature_names_in_", None)
+    elif d != estimator.n_features_in_:
+        raise ValueError(f"X has {d} features, but {name} is expecting {estimator.n_features_in_} features as input.")
+    return X
