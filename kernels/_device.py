@@ -18,7 +18,7 @@ import numpy as np
 
 from shallowda.kernels.pairwise import _REACH, Kernel
 
-__all__ = ["kernel_times_block", "nearest_row", "strict_linalg"]
+__all__ = ["has", "kernel_times_block", "nearest_row", "strict_linalg"]
 
 _THREADS = 256
 _DEPTH = 8  # the features are padded to a multiple of this
@@ -29,7 +29,12 @@ _WAVES = 4  # blocks per place of the device, so that the last ones do not leave
 _ON_CHIP = ("rbf", "laplacian", "poly", "sigmoid")
 
 
-def kernel_times_block(X: Any, Y: Any, block: Any, kernel: Kernel) -> Any:
+def has(kernel: Any) -> bool:
+    """Whether `kernel_times_block` takes this kernel."""
+    return isinstance(kernel, Kernel) and kernel.name in ("linear", "cosine", "polynomial", *_ON_CHIP)
+
+
+def kernel_times_block(X: Any, Y: Any, block: Any, kernel: Any) -> Any:
     """Product of a kernel matrix with a block of columns, without the matrix.
 
     Parameters

@@ -7,6 +7,7 @@ is only imported when such an array arrives.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "merge_rows",
     "namespace",
     "on_backend",
+    "strict_linalg",
     "take_rows",
     "to_numpy",
 ]
@@ -117,6 +119,15 @@ def on_backend(array: Any, backend: str) -> Any:
     import cupy
 
     return cupy.asarray(array)
+
+
+def strict_linalg(array: Any) -> AbstractContextManager:
+    """Context in which a decomposition that fails on the array's device is an error, as it is on the CPU."""
+    if library(array) != "cupy":
+        return nullcontext()
+    from shallowda.kernels import _device
+
+    return _device.strict_linalg()
 
 
 def as_dtype(array: Any, dtype: Any) -> Any:

@@ -212,11 +212,7 @@ class PencilSolver:
             if len(open_pairs):
                 residual = xp.take(residual, from_numpy(open_pairs, V), axis=1)
                 added = self._sweep(space, root, root.apply(residual), _SWEEP)
-            elif (
-                warm
-                or space.size == m
-                or (len(values) == len(known) and np.allclose(values, known, rtol=max(tol, 1e-6), atol=0))
-            ):
+            elif warm or space.size == m or _agree(values, known, max(tol, 1e-6)):
                 break
             else:  # a space grown from a few columns holds no more copies of an eigenvalue than these: look elsewhere
                 known = values
@@ -322,6 +318,10 @@ class _Scaled:
 
     def __matmul__(self, block: Array) -> Array:
         return self.inverse_D * (self.B @ (self.inverse_D * block))
+
+
+def _agree(values: np.ndarray, others: np.ndarray, tol: float) -> bool:
+    return len(values) == len(others) and np.allclose(values, others, rtol=tol, atol=0.0)
 
 
 def _pencil(V: Array, ridge: float, block: Array) -> Array:

@@ -19,7 +19,8 @@ import numpy as np
 import scipy.sparse as sp
 from threadpoolctl import ThreadpoolController
 
-from shallowda.kernels.arrays import Array, from_numpy, is_numpy, namespace, to_numpy
+from shallowda.kernels import _device
+from shallowda.kernels.arrays import Array, from_numpy, is_numpy, library, namespace, to_numpy
 from shallowda.kernels.operators import Operator
 
 __all__ = ["cosine_knn_graph", "kernel_knn_graph", "nearest_row", "normalised_laplacian", "unit_rows"]
@@ -28,6 +29,7 @@ _BLOCK_BYTES = 64 * 2**20  # one block of products in general code and in graphs
 _QUERIES, _ROWS = 1152, 384  # one block of the screening product, the fastest of those that caches hold
 _TILE, _MOST_TILES = 32, 4096  # rows in a tile, at least; tiles, at most
 _FEW_TILES = 8  # a query with more tiles than this to compare is screened again in float64
+_FUSED_FEATURES = 128  # up to which the CUDA kernel is used: wider rows make a plain product the better choice
 _PARALLEL_FROM = 2**22  # entries of the product from which threads pay
 
 _one_at_a_time = threading.Lock()
@@ -86,6 +88,8 @@ def nearest_row(queries: Array, rows: Array) -> Array:
     namespace(queries, rows)
     if not rows.shape[0]:
         raise ValueError("rows is empty, so no query has a nearest row.")
+    if library(queries) == "cupy" and rows.shape[1] <= _FUSED_FEATURES:
+        return _device.nearest_row(queries, rows)
     if not is_numpy(queries):
         return _nearest_by_products(queries, rows)
     queries, rows = _moderate(queries, rows)

@@ -23,7 +23,8 @@ from typing import Any, Protocol
 import numpy as np
 from sklearn.utils import check_random_state
 
-from shallowda.kernels.arrays import Array, from_numpy, is_foreign, is_numpy, namespace
+from shallowda.kernels import _device
+from shallowda.kernels.arrays import Array, from_numpy, is_foreign, is_numpy, library, namespace
 
 __all__ = [
     "DenseGram",
@@ -180,6 +181,8 @@ class TiledGram:
     def __matmul__(self, block: Array) -> Array:
         """The product with a block (n, b): n^2 / 2 kernel values and 2 n^2 b flops."""
         X, block = self.X, _block(self, block)
+        if library(X) == "cupy" and _device.has(self.kernel):
+            return _device.kernel_times_block(X, X, block, self.kernel)
         product = namespace(X).zeros(block.shape, dtype=self.dtype, device=X.device)
         for i, rows in enumerate(self._tiles):
             product[rows, :] += self.kernel(X[rows, :]) @ block[rows, :]

@@ -24,7 +24,17 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from shallowda._messages import warn
 from shallowda._rows import validated_rows
 from shallowda.domains import Domains, NoTargetWarning, domain_codes, known_labels, label_array, read_domains
-from shallowda.kernels.arrays import Array, as_dtype, is_foreign, is_numpy, library, on_backend, take_rows, to_numpy
+from shallowda.kernels.arrays import (
+    Array,
+    as_dtype,
+    is_foreign,
+    is_numpy,
+    library,
+    on_backend,
+    strict_linalg,
+    take_rows,
+    to_numpy,
+)
 from shallowda.kernels.moments import CovarianceRoot
 from shallowda.kernels.planning import resolve_backend
 from shallowda.nearest import OneNearestNeighbor
@@ -231,7 +241,8 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
                 f"adapter instead: make_pipeline({name}(), regressor)."
             )
         rows = self._placed(X)
-        Z = as_dtype(self._adapt(rows, domains), rows.dtype)
+        with strict_linalg(rows):
+            Z = as_dtype(self._adapt(rows, domains), rows.dtype)
         if is_numpy(X):
             Z = to_numpy(Z)
         trained = hasattr(self, "estimator_") and rows is X  # pseudo-label methods train it on the way

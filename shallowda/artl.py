@@ -29,7 +29,16 @@ from shallowda._messages import warn
 from shallowda._pseudo_labels import Pass, settle
 from shallowda._spectral import KERNEL_CONSTRAINTS, KernelMixin
 from shallowda.domains import Domains
-from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace, take_rows, to_numpy
+from shallowda.kernels.arrays import (
+    Array,
+    as_dtype,
+    from_numpy,
+    is_numpy,
+    namespace,
+    strict_linalg,
+    take_rows,
+    to_numpy,
+)
 from shallowda.kernels.mmd import MMDFactor, mmd_factor
 from shallowda.kernels.neighbours import cosine_knn_graph, kernel_knn_graph, normalised_laplacian
 from shallowda.kernels.operators import DenseGram, Nystroem, Operator
@@ -194,6 +203,11 @@ class ARTL(KernelMixin, DomainAwareClassifier):
     def _fit(self, X: ArrayLike, y: Any, sample_domain: Any) -> None:
         X, domains = self._read(X, y, sample_domain)
         rows = self._placed(X)
+        with strict_linalg(rows):
+            self._learn(rows, domains)
+        self._keep(X)
+
+    def _learn(self, rows: Array, domains: Domains) -> None:
         if self._is_linear:
             self._planned(rows, domains.n_classes, "system")
         given = rows if self._is_linear else self._operator(rows, domains.n_classes)
@@ -221,7 +235,6 @@ class ARTL(KernelMixin, DomainAwareClassifier):
         )
         setattr(self, "coef_" if self._is_linear else "dual_coef_", as_dtype(weights, rows.dtype))
         self.intercept_ = as_dtype(from_numpy(last.result.bias, weights), rows.dtype)
-        self._keep(X)
 
     def _operator(self, X: Array, n_columns: int) -> Operator:
         """Kernel matrix of the rows; says so when it is stored and is no kernel matrix."""
