@@ -23,6 +23,7 @@ __all__ = [
     "namespace",
     "on_backend",
     "strict_linalg",
+    "symmetric_product",
     "take_rows",
     "to_numpy",
 ]
@@ -133,6 +134,17 @@ def strict_linalg(array: Any) -> AbstractContextManager:
 def as_dtype(array: Any, dtype: Any) -> Any:
     """The array in another dtype; itself where it has it."""
     return namespace(array).astype(array, dtype, copy=False)
+
+
+def symmetric_product(matrix: Any, block: Any) -> Any:
+    """``matrix @ block`` for a symmetric matrix.
+
+    Of NumPy's products in float64, BLAS computes the transposed one 1.3 to 1.6 times as fast (OpenBLAS, blocks of 8 to
+    64 columns; in float32 it is the slower one).
+    """
+    if is_numpy(matrix) and matrix.dtype == np.float64:
+        return (block.T @ matrix).T
+    return matrix @ block
 
 
 def take_rows(rows: Any, index: np.ndarray) -> Any:

@@ -22,7 +22,7 @@ import numpy as np
 import scipy.linalg
 from sklearn.exceptions import ConvergenceWarning
 
-from shallowda.kernels.arrays import Array, from_numpy, is_numpy, namespace, to_numpy
+from shallowda.kernels.arrays import Array, from_numpy, is_numpy, namespace, symmetric_product, to_numpy
 from shallowda.kernels.operators import InverseRoot, LowRankPlusDiagonal
 from shallowda.kernels.planning import solver_for
 
@@ -30,12 +30,14 @@ __all__ = ["TOLERANCE", "PencilSolver", "fix_signs", "psd_eigh", "top_eigh", "to
 
 _DENSE_SHARE = 4  # a Krylov space of more than a quarter of the order is left to LAPACK
 _DENSE_LIMIT = 4096  # up to this order
-_BLOCK = 16  # columns multiplied at a time: wider blocks are nearer to BLAS's best speed, and need more columns
-_SWEEP = 2  # blocks between looks at the residuals
+_SUBSET_ORDER = 512  # from which a few eigenpairs cost less than all (with two BLAS libraries in the process)
+_BLOCK = 32  # columns multiplied at a time: wider blocks are nearer to BLAS's best speed, and need more columns
+_SWEEP = 1  # blocks between looks at the residuals
 _FIRST = 4  # times k: columns before the first look
 _KEPT = 3  # times k: columns that a later pencil starts from
 _PROBE = 2  # blocks that look for what was missed
 _MOST_COLUMNS = 400  # in a Krylov space, before it is compressed
+_PATIENCE = 12  # looks without the residuals getting smaller by half: round-off, or a spectrum without gaps
 _MOST_PRODUCTS = 4000  # columns multiplied with B before the solver gives up
 TOLERANCE = 1e-9  # of residuals, relative to each eigenvalue
 
@@ -203,6 +205,8 @@ class PencilSolver:
             self._sweep(space, root, start, max(_FIRST * k // _BLOCK, _SWEEP))
         elif space.size > _KEPT * k:
             space.compress(V, ridge, _KEPT * k)
+        worst = best = np.inf
+        stalled = 0
         while True:
             X, rho = space.galerkin(V, ridge, k)
             residual = root.adjoint(space.image @ space.coefficients - _pencil(V, ridge, X) * rho)
@@ -217,7 +221,15 @@ class PencilSolver:
             else:  # a space grown from a few columns holds no more copies of an eigenvalue than these: look elsewhere
                 known = values
                 added = self._sweep(space, root, self._random(), _PROBE)
-            if not added or self.products - before > _MOST_PRODUCTS:
+            worst, best = float(np.max(error / limit, initial=0.0)), min(best, worst)
+            stalled = stalled + 1 if worst > 0.5 * best else 0
+            stuck = not added or stalled > _PATIENCE or self.products - before > _MOST_PRODUCTS
+            if stuck or _DENSE_SHARE * space.size > m:
+                if is_numpy(self.like) and m <= _DENSE_LIMIT and self.eps == np.finfo(np.float64).eps:
+                    logger.info("order %d: no convergence in %d columns; LAPACK takes over.", m, space.size)
+                    self._space = None
+                    return self._solve_dense(V, ridge, k)
+            if stuck:
                 warnings.warn(
                     f"An eigenproblem of order {m} did not converge: the relative residual is "
                     f"{np.max(error / values):.1e} after {self.products - before} products, where {tol:.0e} was asked "
@@ -226,9 +238,6 @@ class PencilSolver:
                     stacklevel=2,
                 )
                 break
-            if _DENSE_SHARE * space.size > m and is_numpy(self.like) and m <= _DENSE_LIMIT:
-                logger.info("order %d: the Krylov space has grown to %d columns; LAPACK takes over.", m, space.size)
-                return self._solve_dense(V, ridge, k)
             if space.size > max(_MOST_COLUMNS, 4 * _KEPT * k):
                 space.compress(V, ridge, _KEPT * k)
         logger.info("order %d: %d products, a space of %d columns", m, self.products - before, space.size)
@@ -248,7 +257,7 @@ class PencilSolver:
     def multiply(self, block: Array) -> Array:
         """``B @ block``."""
         self.products += block.shape[1]
-        return self.B @ block if hasattr(self.B, "like") else (block.T @ self.B).T  # BLAS prefers short and wide
+        return self.B @ block if hasattr(self.B, "like") else symmetric_product(self.B, block)
 
     def _random(self) -> Array:
         """Pseudo-random columns: the same in every run, others at each stage of a run."""
@@ -281,7 +290,8 @@ class _Space:
         block = block[:, : min(block.shape[1], self._Q.shape[1] - self.size)]
         if block.shape[1] == 0:
             return block
-        block = xp.linalg.qr(block - self.Q @ (self.Q.T @ block))[0]  # once more: the first time leaves round-off
+        block = block - self.Q @ (self.Q.T @ block)  # once more: the first time leaves round-off
+        block = _leading_directions(block, block)
         image = xp.astype(solver.multiply(block), xp.float64, copy=False)
         old, self.size = self.size, self.size + block.shape[1]
         if self.size > self._Q.shape[0]:
@@ -346,9 +356,8 @@ def _dense_eigh(matrix: Array, k: int, noise: float = 0.0) -> tuple[Array, Array
     xp, m = namespace(matrix), matrix.shape[0]
     if m == 0:
         return xp.empty(0, dtype=matrix.dtype, device=matrix.device), matrix
-    if is_numpy(matrix):
-        few = {"subset_by_index": [m - k, m - 1]} if k < m else {"driver": "evd"}
-        values, vectors = scipy.linalg.eigh(matrix, **few)
+    if is_numpy(matrix) and k < m and m > _SUBSET_ORDER:
+        values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[m - k, m - 1])
     else:
         values, vectors = xp.linalg.eigh(matrix)
         values, vectors = values[m - k :], vectors[:, m - k :]

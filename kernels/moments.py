@@ -27,13 +27,13 @@ __all__ = [
 
 OVERFLOW = "X is so large that products of its features overflow. Scale the features down."
 
-_BLOCK_BYTES = 32 * 2**20  # of a float64 block: large enough for BLAS, small enough that its copy does not matter
+_BLOCK_BYTES = 64 * 2**20  # of a float64 block: large enough for BLAS, small enough that its copy does not matter
 _SHIFT_ROWS = 512  # rows whose mean estimates the mean of all
 _RESUM_SHARE = 4  # above a quarter of changed rows, group sums are made anew
 
 
 def row_blocks(rows: Array) -> Iterator[slice]:
-    """Slices that cut the rows into blocks of about 32 MiB in float64."""
+    """Slices that cut the rows into blocks of about 64 MiB in float64."""
     n, d = rows.shape
     step = max(256, _BLOCK_BYTES // (8 * max(d, 1)))
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
@@ -67,7 +67,7 @@ def mean_and_scatter(rows: Array) -> tuple[Array, Array]:
     total, scatter = xp.zeros_like(shift), xp.zeros((d, d), dtype=xp.float64, device=shift.device)
     with np.errstate(over="ignore", invalid="ignore"):  # looked for below
         for block in row_blocks(rows):
-            centred = xp.astype(rows[block, :], xp.float64) - shift
+            centred = rows[block, :] - shift  # in float64, as the shift
             total += xp.sum(centred, axis=0)
             scatter += centred.T @ centred
         missed = total / n

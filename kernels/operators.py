@@ -24,7 +24,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from shallowda.kernels import _device
-from shallowda.kernels.arrays import Array, from_numpy, is_foreign, is_numpy, library, namespace
+from shallowda.kernels.arrays import Array, from_numpy, is_foreign, is_numpy, library, namespace, symmetric_product
 
 __all__ = [
     "DenseGram",
@@ -103,7 +103,7 @@ class DenseGram:
 
     def __matmul__(self, block: Array) -> Array:
         """The product with a block (n, b)."""
-        return self.K @ _block(self, block)
+        return symmetric_product(self.K, _block(self, block))
 
     def diagonal(self) -> Array:
         """The n diagonal entries."""

@@ -27,7 +27,7 @@ from typing import Any, Protocol
 import numpy as np
 import scipy.linalg
 
-from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace, symmetric_product
 from shallowda.kernels.eigen import TOLERANCE, PencilSolver, psd_eigh
 from shallowda.kernels.mmd import MMDFactor
 from shallowda.kernels.moments import GroupSums, mean_and_scatter, resolved
@@ -107,7 +107,7 @@ class PrimalSpace:
 
     def embed(self, A: Array) -> Array:
         """``Phi A`` on the training rows."""
-        return self.rows @ as_dtype(A, self.rows.dtype)
+        return (as_dtype(A, self.rows.dtype).T @ self.rows.T).T  # BLAS prefers short and wide
 
     def lift(self, A: Array) -> Array:
         """The map of new rows, of shape (k, d)."""
@@ -160,9 +160,10 @@ class KernelSpace:
     """
 
     def __init__(self, K: Operator, X: Array | None = None) -> None:
-        self.K, self.X = K, X
+        self.X = X
         diagonal = K.diagonal()
         xp, n = namespace(diagonal), K.shape[0]
+        self.K = K = _Shifted(K) if isinstance(K, DenseGram) and K.dtype == xp.float32 else K
         self.eps = float(xp.finfo(K.dtype).eps)
         self.mean = _column_mean(K, diagonal)
         mean_square = float(xp.mean(self.mean))
@@ -252,14 +253,44 @@ class _Sandwich:
         self.L, self.S, self.like, self.shape = L, S, L, (L.shape[0], L.shape[0])
 
     def __matmul__(self, block: Array) -> Array:
-        return self.L @ (self.S @ (self.L.T @ block))
+        return self.L @ symmetric_product(self.S, self.L.T @ block)
+
+
+class _Shifted:
+    """A stored float32 kernel matrix as ``K = S + c 1 1^T``, c its mean.
+
+    Centring takes constants out of K, so ``K H K = S H S``; and products with S do not spend their digits on them.
+
+    Parameters
+    ----------
+    gram : DenseGram
+    """
+
+    def __init__(self, gram: DenseGram) -> None:
+        xp = namespace(gram.K)
+        self.constant = float(xp.mean(xp.mean(as_dtype(gram.K, gram.dtype), axis=0, dtype=xp.float64)))
+        self.rest = DenseGram(gram.K - self.constant)
+        self.shape, self.dtype, self.nbytes = gram.shape, gram.dtype, self.rest.nbytes
+
+    def __matmul__(self, block: Array) -> Array:
+        """The product with a block (n, b), in float64."""
+        xp = namespace(block)
+        return as_dtype(self.rest @ block, xp.float64) + self.constant * xp.sum(block, axis=0)
+
+    def diagonal(self) -> Array:
+        """The n diagonal entries."""
+        return self.rest.diagonal() + self.constant
+
+    def columns(self, index: Any) -> Array:
+        """The columns with these numbers."""
+        return self.rest.columns(index) + self.constant
 
 
 class _CentredSquare:
     """``K H K`` as an operator: two products with K."""
 
     def __init__(self, K: Operator, like: Array) -> None:
-        self.K, self.like, self.shape = K, like, K.shape
+        self.K, self.like, self.shape = K.rest if isinstance(K, _Shifted) else K, like, K.shape
 
     def __matmul__(self, block: Array) -> Array:
         product = self.K @ block
@@ -288,7 +319,11 @@ def _gram_root(G: Array) -> Array:
 
 
 def _with_variance(directions: Array, scatter: Array, mean: Array, n: int, eps: float) -> np.ndarray:
+    """`resolved`, with the variance computed where round-off comes near the one that the solver's scale promises."""
     xp = namespace(directions)
+    clear = resolved(directions, 1e-3, xp.linalg.diagonal(scatter), mean, n, eps)
+    if clear.all():
+        return clear
     variance = xp.sum(directions * (scatter @ directions), axis=0)
     return resolved(directions, variance, xp.linalg.diagonal(scatter), mean, n, eps)
 

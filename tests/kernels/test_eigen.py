@@ -129,6 +129,7 @@ def test_a_flat_spectrum_is_left_to_lapack(caplog):
 
 def test_no_convergence_is_a_warning_with_the_residual(monkeypatch):
     monkeypatch.setattr(eigen, "_MOST_PRODUCTS", 60)
+    monkeypatch.setattr(eigen, "_DENSE_LIMIT", 0)
     with pytest.warns(ConvergenceWarning, match=r"order 800 .* residual is \d\.\de-\d\d after"):
         top_eigh(spectrum(np.linspace(1, 0.9, 800))[0], 5)
 
