@@ -92,10 +92,10 @@ def matrix(X, y, clock, kernel: str, library: str) -> None:
         with clock("fit"):
             pairwise_kernels(X, metric=kernel, gamma=1.0)
     else:
-        from shallowda.kernels.pairwise import kernel_matrix
+        from shallowda.kernels.pairwise import Kernel
 
         with clock("fit"):
-            kernel_matrix(X, None, kernel, gamma=1.0)
+            Kernel(kernel, gamma=1.0)(X)
 
 
 def neighbours(X, y, clock, library: str) -> dict:

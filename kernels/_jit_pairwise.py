@@ -54,7 +54,7 @@ def chi_squared(X: np.ndarray, Y: np.ndarray | None, out: np.ndarray) -> None:
 
 def _run(X: np.ndarray, Y: np.ndarray | None, out: np.ndarray, chi2: bool) -> None:
     rows = _readonly(X)
-    with _LOCK:
+    with _LOCK:  # a process forked after the first call must not come here: GNU OpenMP ends it (joblib's loky is fine)
         _pair_sums(rows, rows if Y is None else _readonly(Y), out, Y is None, chi2)
 
 

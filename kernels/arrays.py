@@ -110,7 +110,8 @@ def from_numpy(array: np.ndarray, like: Any) -> Any:
         return array
     if is_numpy(like):
         return array
-    return namespace(like).asarray(np.ascontiguousarray(array), device=like.device)
+    array = np.require(array, requirements=["C", "W"])  # torch wants no read-only one
+    return namespace(like).asarray(array, device=like.device)
 
 
 def on_backend(array: Any, backend: str) -> Any:

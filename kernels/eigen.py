@@ -24,19 +24,18 @@ from sklearn.exceptions import ConvergenceWarning
 
 from shallowda.kernels.arrays import Array, from_numpy, is_numpy, namespace, symmetric_product, to_numpy
 from shallowda.kernels.operators import InverseRoot, LowRankPlusDiagonal
-from shallowda.kernels.planning import solver_for
+from shallowda.kernels.planning import TAKEOVER_ORDER, most_columns, solver_for
 
-__all__ = ["TOLERANCE", "PencilSolver", "fix_signs", "psd_eigh", "top_eigh", "top_pencil"]
+__all__ = ["TOLERANCE", "PencilSolver", "fix_signs", "psd_eigh", "signs", "top_eigh", "top_pencil"]
 
 _DENSE_SHARE = 4  # a Krylov space of more than a quarter of the order is left to LAPACK
-_DENSE_LIMIT = 4096  # up to this order
 _SUBSET_ORDER = 512  # from which a few eigenpairs cost less than all (with two BLAS libraries in the process)
 _BLOCK = 32  # columns multiplied at a time: wider blocks are nearer to BLAS's best speed, and need more columns
 _SWEEP = 1  # blocks between looks at the residuals
 _FIRST = 4  # times k: columns before the first look
 _KEPT = 3  # times k: columns that a later pencil starts from
-_PROBE = 2  # blocks that look for what was missed
-_MOST_COLUMNS = 400  # in a Krylov space, before it is compressed
+_PROBE, _PROBE_STEPS = 8, 2  # columns and blocks that look for what was missed
+_ROOM = 128  # columns that a space has room for at first
 _PATIENCE = 12  # looks without the residuals getting smaller by half: round-off, or a spectrum without gaps
 _MOST_PRODUCTS = 4000  # columns multiplied with B before the solver gives up
 TOLERANCE = 1e-9  # of residuals, relative to each eigenvalue
@@ -55,11 +54,16 @@ def fix_signs(vectors: Array) -> Array:
     -------
     vectors : array of shape (m, k)
     """
-    if 0 in vectors.shape:
-        return vectors
+    return vectors * signs(vectors)
+
+
+def signs(vectors: Array) -> Array:
+    """The factors 1 and -1 of `fix_signs`, of shape (1, k)."""
     xp = namespace(vectors)
+    if 0 in vectors.shape:
+        return xp.ones((1, vectors.shape[1]), dtype=vectors.dtype, device=vectors.device)
     largest = xp.take_along_axis(vectors, xp.argmax(xp.abs(vectors), axis=0)[None, :], axis=0)
-    return vectors * xp.where(largest < 0, -xp.ones_like(largest), xp.ones_like(largest))
+    return xp.where(largest < 0, -xp.ones_like(largest), xp.ones_like(largest))
 
 
 def psd_eigh(matrix: Array, noise: float = 0.0) -> tuple[Array, Array]:
@@ -115,7 +119,8 @@ class PencilSolver:
     Parameters
     ----------
     B : array or operator of shape (m, m), positive semi-definite
-        An operator gives products with blocks by ``@``, and has `shape` and `like`, an array of its library.
+        An operator gives products with blocks by ``@``, and has `shape` and `like`, an array of its library; `stored` is
+        False where there is no memory for its m x m entries.
     eps : float, optional
         Relative round-off of its products, when larger than that of float64.
 
@@ -134,13 +139,19 @@ class PencilSolver:
         self.B, self.eps = B, max(eps, np.finfo(np.float64).eps)
         self.like = B if not hasattr(B, "like") else B.like
         self.xp, self.products = namespace(self.like), 0
+        self._stored = getattr(B, "stored", True)  # or small: memory for it is no question
+        self._exact = (
+            self._stored and is_numpy(self.like) and self.eps == np.finfo(np.float64).eps
+        )  # LAPACK could do better
         self._space: _Space | None = None
         self._dense: Array | None = None
         self._start: Array | None = None
 
     def is_iterative(self, k: int) -> bool:
         """Whether k solutions have a tolerance: B is not solved by LAPACK."""
-        return self._dense is None and solver_for(self.B.shape[0], k) != "lapack"
+        if self._dense is not None:
+            return False
+        return solver_for(self.B.shape[0], k if self._stored else 1) != "lapack"
 
     def solve(self, V: Array, ridge: float | Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
         """Leading solutions of ``B A = (V V^T + diag(ridge)) A diag(rho)``, scaled so that ``A^T B A = I``.
@@ -152,7 +163,10 @@ class PencilSolver:
         ridge : float > 0, or array of shape (m,) with positive entries
         k : int
         tol : float, default=1e-9
-            Residuals in the norm of the standard problem, relative to rho.
+            Residuals in the norm of the standard problem, relative to rho; but no smaller than the round-off of B, 64
+            eps relative to the largest rho. What is below m eps of that is no solution. (eps is that of float32 for
+            products in float32, which leaves about four digits of the spectrum.) A looser tolerance than the default is
+            for passes whose solution is not kept: they take the space as it is, and look for nothing it may lack.
 
         Returns
         -------
@@ -174,7 +188,7 @@ class PencilSolver:
         k = min(k, m)
         if not self.is_iterative(k):
             return self._solve_dense(V, ridge, k)
-        if isinstance(ridge, float | int):
+        if np.ndim(ridge) == 0:
             return self._solve_krylov(V, float(ridge), k, tol)
         # in the coordinates u = D w, D^2 = diag(ridge), the ridge is 1
         D = self.xp.sqrt(ridge)[:, None]
@@ -188,7 +202,8 @@ class PencilSolver:
     def _solve_dense(self, V: Array, ridge: float | Array, k: int) -> tuple[Array, Array]:
         if self._dense is None:
             eye = self.xp.eye(self.B.shape[0], dtype=self.xp.float64, device=self.like.device)
-            self._dense = self.B if not hasattr(self.B, "like") else self.B @ eye
+            dense = self.B if not hasattr(self.B, "like") else self.B @ eye
+            self._dense = self.xp.astype(dense, self.xp.float64, copy=False)  # not every library mixes dtypes
         root = LowRankPlusDiagonal(V, ridge).inverse_root()
         C = root.adjoint(root.adjoint(self._dense).T)
         rho, vectors = _dense_eigh(C, k)
@@ -198,10 +213,10 @@ class PencilSolver:
         xp, m = self.xp, self.B.shape[0]
         root = LowRankPlusDiagonal(V, ridge).inverse_root()
         space, before = self._space, self.products
-        warm, known = space is not None, np.empty(0)
+        quick, known = space is not None and tol > TOLERANCE, np.empty(0)
         if space is None:
             space = self._space = _Space(self)
-            start = self._random() if self._start is None else self._start
+            start = self._random(_BLOCK) if self._start is None else self._start
             self._sweep(space, root, start, max(_FIRST * k // _BLOCK, _SWEEP))
         elif space.size > _KEPT * k:
             space.compress(V, ridge, _KEPT * k)
@@ -216,19 +231,18 @@ class PencilSolver:
             if len(open_pairs):
                 residual = xp.take(residual, from_numpy(open_pairs, V), axis=1)
                 added = self._sweep(space, root, root.apply(residual), _SWEEP)
-            elif warm or space.size == m or _agree(values, known, max(tol, 1e-6)):
+            elif (quick and len(values) == k) or space.size == m or _agree(values, known, max(tol, 1e-6)):
                 break
-            else:  # a space grown from a few columns holds no more copies of an eigenvalue than these: look elsewhere
+            else:  # a space may lack copies of an eigenvalue, or what the last V had damped: look elsewhere
                 known = values
-                added = self._sweep(space, root, self._random(), _PROBE)
+                added = self._sweep(space, root, self._random(_PROBE), _PROBE_STEPS)
             worst, best = float(np.max(error / limit, initial=0.0)), min(best, worst)
             stalled = stalled + 1 if worst > 0.5 * best else 0
             stuck = not added or stalled > _PATIENCE or self.products - before > _MOST_PRODUCTS
-            if stuck or _DENSE_SHARE * space.size > m:
-                if is_numpy(self.like) and m <= _DENSE_LIMIT and self.eps == np.finfo(np.float64).eps:
-                    logger.info("order %d: no convergence in %d columns; LAPACK takes over.", m, space.size)
-                    self._space = None
-                    return self._solve_dense(V, ridge, k)
+            if self._exact and m <= TAKEOVER_ORDER and (stuck or _DENSE_SHARE * space.size > m):
+                logger.info("order %d: no convergence in %d columns; LAPACK takes over.", m, space.size)
+                self._space = None
+                return self._solve_dense(V, ridge, k)
             if stuck:
                 warnings.warn(
                     f"An eigenproblem of order {m} did not converge: the relative residual is "
@@ -238,7 +252,7 @@ class PencilSolver:
                     stacklevel=2,
                 )
                 break
-            if space.size > max(_MOST_COLUMNS, 4 * _KEPT * k):
+            if space.size > most_columns(k):
                 space.compress(V, ridge, _KEPT * k)
         logger.info("order %d: %d products, a space of %d columns", m, self.products - before, space.size)
         count = int(np.count_nonzero(values > m * self.eps * values[:1]))
@@ -259,10 +273,10 @@ class PencilSolver:
         self.products += block.shape[1]
         return self.B @ block if hasattr(self.B, "like") else symmetric_product(self.B, block)
 
-    def _random(self) -> Array:
+    def _random(self, columns: int) -> Array:
         """Pseudo-random columns: the same in every run, others at each stage of a run."""
         generator = np.random.RandomState(self.products)
-        return from_numpy(generator.standard_normal((self.B.shape[0], _BLOCK)), self.like)
+        return from_numpy(generator.standard_normal((self.B.shape[0], columns)), self.like)
 
 
 class _Space:
@@ -270,7 +284,7 @@ class _Space:
 
     def __init__(self, solver: PencilSolver) -> None:
         self.solver, self.size, self.gram = solver, 0, np.zeros((0, 0))
-        shape = (_MOST_COLUMNS // 2, solver.B.shape[0])
+        shape = (_ROOM, solver.B.shape[0])
         self._Q = solver.xp.empty(shape, dtype=solver.xp.float64, device=solver.like.device)
         self._image = solver.xp.empty_like(self._Q)
         self.coefficients: Array = None
@@ -325,6 +339,7 @@ class _Scaled:
 
     def __init__(self, B: Any, like: Array, inverse_D: Array) -> None:
         self.B, self.like, self.inverse_D, self.shape = B, like, inverse_D, B.shape
+        self.stored = getattr(B, "stored", True)
 
     def __matmul__(self, block: Array) -> Array:
         return self.inverse_D * (self.B @ (self.inverse_D * block))
@@ -356,9 +371,10 @@ def _dense_eigh(matrix: Array, k: int, noise: float = 0.0) -> tuple[Array, Array
     xp, m = namespace(matrix), matrix.shape[0]
     if m == 0:
         return xp.empty(0, dtype=matrix.dtype, device=matrix.device), matrix
+    values = matrix[:0, 0]
     if is_numpy(matrix) and k < m and m > _SUBSET_ORDER:
         values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[m - k, m - 1])
-    else:
+    if values.shape[0] < k:  # LAPACK's subset solver may return fewer where an eigenvalue has very many copies
         values, vectors = xp.linalg.eigh(matrix)
         values, vectors = values[m - k :], vectors[:, m - k :]
     values, vectors = xp.flip(values), xp.flip(vectors, axis=1)

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from shallowda.kernels.arrays import Array, from_numpy, is_numpy, namespace, take_rows, to_numpy
 from shallowda.kernels.eigen import fix_signs, psd_eigh, top_eigh
+from shallowda.kernels.planning import thresholds
 
 __all__ = [
     "CovarianceRoot",
@@ -27,15 +28,14 @@ __all__ = [
 
 OVERFLOW = "X is so large that products of its features overflow. Scale the features down."
 
-_BLOCK_BYTES = 64 * 2**20  # of a float64 block: large enough for BLAS, small enough that its copy does not matter
 _SHIFT_ROWS = 512  # rows whose mean estimates the mean of all
 _RESUM_SHARE = 4  # above a quarter of changed rows, group sums are made anew
 
 
 def row_blocks(rows: Array) -> Iterator[slice]:
-    """Slices that cut the rows into blocks of about 64 MiB in float64."""
+    """Slices that cut the rows into blocks, two of which in float64 fill `Thresholds.row_block_bytes`."""
     n, d = rows.shape
-    step = max(256, _BLOCK_BYTES // (8 * max(d, 1)))
+    step = max(256, thresholds().row_block_bytes // (16 * max(d, 1)))
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 

@@ -10,6 +10,7 @@ multiply-add per feature plus one comparison, and all of it is BLAS or a NumPy r
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,9 @@ _FUSED_FEATURES = 128  # up to which the CUDA kernel is used: wider rows make a 
 _PARALLEL_FROM = 2**22  # entries of the product from which threads pay
 
 _one_at_a_time = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that a thread of its parent holds
+    release = _one_at_a_time.release
+    os.register_at_fork(before=_one_at_a_time.acquire, after_in_parent=release, after_in_child=release)
 
 
 def unit_rows(X: Array) -> Array:

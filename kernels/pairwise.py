@@ -18,7 +18,7 @@ from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, euclidean_distan
 
 from shallowda.kernels.arrays import Array, from_numpy, is_foreign, is_numpy, namespace, to_numpy
 
-__all__ = ["KERNELS", "Kernel", "kernel_matrix", "median_gamma"]
+__all__ = ["KERNELS", "Kernel", "median_gamma"]
 
 #: Names of the kernels: those of scikit-learn's ``pairwise_kernels``.
 KERNELS = tuple(sorted(PAIRWISE_KERNEL_FUNCTIONS))
@@ -189,7 +189,8 @@ class Kernel:
             return sums
         step = max(1, _CHUNK // (X.shape[1] * columns.shape[0] * _itemsize(X)))
         for i in range(0, X.shape[0], step):
-            sums[i : i + step, :] = xp.sum(xp.abs(X[i : i + step, None, :] - columns[None, :, :]), axis=2)
+            part = slice(i, min(i + step, X.shape[0]))
+            sums[part, :] = xp.sum(xp.abs(X[part, None, :] - columns[None, :, :]), axis=2)
         return sums
 
     def _rbf(self, X: Array, Y: Array | None, gamma: float) -> Array:
@@ -328,20 +329,6 @@ def _unit(X: Array) -> Array:
     return X / xp.where(norms > 0, norms, 1.0)[:, None]
 
 
-def kernel_matrix(
-    X: Array,
-    Y: Array | None,
-    kernel: str | Callable,
-    *,
-    gamma: float | None = None,
-    degree: float = 3,
-    coef0: float = 1,
-    params: Mapping | None = None,
-) -> Array:
-    """``Kernel(kernel, gamma, degree, coef0, params)(X, Y)``."""
-    return Kernel(kernel, gamma, degree, coef0, params)(X, Y)
-
-
 def median_gamma(X: Array, kernel: str | Callable) -> float | None:
     """Kernel width by the median rule.
 
@@ -372,12 +359,14 @@ def median_gamma(X: Array, kernel: str | Callable) -> float | None:
         X = namespace(X).take(X, from_numpy(chosen, X), axis=0)
     rows = to_numpy(X)  # few: the median of their distances is no work for a device
     if kernel == "rbf":
-        scales = euclidean_distances(rows - rows.mean(axis=0), squared=True)[np.triu_indices(len(rows), 1)]
+        scales = euclidean_distances(rows - rows.mean(axis=0), squared=True)  # each twice: the same median
+        np.fill_diagonal(scales, 0.0)
     elif kernel == "laplacian":
         scales = Kernel("laplacian")._sums(rows, None)[np.triu_indices(len(rows), 1)]
     else:
         scales = np.einsum("ij,ij->i", rows, rows)
     positive = scales[scales > 0]
+    del scales
     if len(positive) == 0:
         raise ValueError("gamma='median' needs rows that differ; all rows are the same. Pass gamma as a number.")
-    return float(1.0 / np.median(positive))
+    return float(1.0 / np.median(positive, overwrite_input=True))

@@ -7,10 +7,10 @@ Pure arithmetic on sizes: nothing is built, so a plan can be asked for before th
 operator  dense
 solver    block krylov
 backend   numpy
-memory    272.2 MiB of 1.0 GiB, beyond the input
+memory    293.0 MiB of 1.0 GiB, beyond the input
 because   the kernel 'rbf' is not linear, so the problem has order n = 8000;
-          the 8000 x 8000 matrix in float32 (244.1 MiB) and the solver's 28.1 MiB fit;
-          order 8000 is above 700 and k = 30 below 1/20 of it: 2 x 230 float64 columns instead of a dense solver.
+          the 8000 x 8000 matrix in float32 (244.1 MiB) and the solver's 48.8 MiB fit;
+          order 8000 is above 700 and k = 30 below 1/20 of it: 2 x 400 float64 columns instead of a dense solver.
 >>> plan(100_000, 512, "rbf", 30, "float32", backend="numpy", memory_budget=2**30).operator
 'tiled'
 >>> plan(1_000_000, 512, None, 30, "float32", backend="numpy", memory_budget=2**30).operator
@@ -36,11 +36,13 @@ import numpy as np
 from shallowda.kernels.operators import TILE_BYTES
 
 __all__ = [
+    "TAKEOVER_ORDER",
     "THRESHOLDS",
     "Plan",
     "Thresholds",
     "available_memory",
     "cupy_problem",
+    "most_columns",
     "plan",
     "resolve_backend",
     "resolve_budget",
@@ -51,6 +53,7 @@ __all__ = [
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 _FLOAT64 = 8
+_GRAPH_BLOCKS = 2**28  # blocks of similarities from which ARTL's graph is made
 
 logger = logging.getLogger("shallowda")
 
@@ -68,15 +71,13 @@ class Thresholds:
     dense_order: int = 700
     #: From this share of the eigenpairs on it is faster at any order (measured with it).
     dense_share: float = 1 / 20
-    #: Columns of a Krylov basis beyond k, counted for memory (measured: about 160 in all for k = 30 at 1e-10).
-    krylov_columns: int = 200
     #: Columns of the kernel matrix in the preconditioner of conjugate gradients.
     preconditioner_columns: int = 1024
     #: Flops of the first product from which backend="auto" takes a CuPy device. An estimate (about half a second of two
     #: cores, against the start of CuPy and the copy there): not yet measured on a device.
     device_flops: float = 5e10
-    #: Float64 copies of rows that one streaming pass has at work (the blocks of `moments`).
-    row_block_bytes: int = 2**25
+    #: Float64 copies of rows that one streaming pass has at work: two blocks of `moments`, large enough for BLAS.
+    row_block_bytes: int = 2**27
     #: Kernel values at work at a time where the matrix is not stored (measured: see `operators`).
     tile_bytes: int = TILE_BYTES
     #: Memory that a fit may take beyond its input: bytes (int), or a share of what is free (float). Half leaves room
@@ -114,6 +115,15 @@ def _parsed(kind: Callable[[str], Any], text: str) -> Any:
         return kind(text)
     except ValueError:
         return None
+
+
+#: Up to this order a stored matrix whose spectrum has no gaps is left to LAPACK when the Krylov space grows too large.
+TAKEOVER_ORDER = 2048
+
+
+def most_columns(k: int) -> int:
+    """Columns that a Krylov space for k eigenpairs has at most."""
+    return max(400, 12 * k)
 
 
 @dataclass(frozen=True)
@@ -255,6 +265,7 @@ class _Problem:
 
     def planned(self, backend: str, budget: int) -> Plan:
         """The first way that fits the budget."""
+        needs = []
         for way in self.ways():
             on_device = backend == "cupy" and way.operator != "moments"
             total = way.nbytes + on_device * self.n * self.d * self.dtype.itemsize
@@ -262,10 +273,12 @@ class _Problem:
                 copied = ("the rows are copied to the device",) if on_device else ()
                 reasons = (*way.reasons, *copied, self.about_solver(way.order, way.solver))
                 return Plan(way.operator, way.solver, backend, total, budget, reasons)
+            needs.append((total, way.operator))
+        total, operator = min(needs)
         cheaper = "" if self.linear or self.kernel == "precomputed" or self.n_landmarks else "pass n_landmarks=, "
         raise MemoryError(
             f"n = {self.n}, d = {self.d}, kernel = {self.kernel!r}, k = {self.k} needs {_size(total)} ({total} bytes) "
-            f"beyond the input even with the operator {way.operator!r}, and memory_budget allows {_size(budget)} "
+            f"beyond the input even with the operator {operator!r}, and memory_budget allows {_size(budget)} "
             f"({budget} bytes). Raise memory_budget, {cheaper}or use fewer components or rows."
         )
 
@@ -292,33 +305,32 @@ class _Problem:
         solver, work = self.solved(min(n, d))
         if d <= n:
             matrices = 1 if self.kernel is None else 3  # the dual also has a root of the moments, and its product
-            nbytes = matrices * _FLOAT64 * d * d + self.table.row_block_bytes + work
+            nbytes = matrices * _FLOAT64 * d * d + min(self.table.row_block_bytes, 2 * _FLOAT64 * n * d) + work
             because = f"the kernel is linear and d = {d} <= n = {n}: {d} x {d} moments in one pass over the rows"
             if self.form != "sample":
                 yield _Way("moments", d, solver, nbytes, (because,))
             else:
-                kept = f"one ridge per sample keeps {n} x {d} float64 rows ({_size(_FLOAT64 * n * d)})"
-                yield _Way("factored", d, solver, nbytes + _FLOAT64 * n * d, (because, kept))
-        elif self.kernel is None:
+                kept = f"one ridge per sample makes the order n, in products of {n} x {d} float64 rows"
+                solver, work = self.solved(n)
+                nbytes = _FLOAT64 * (d * d + n * d) + min(self.table.row_block_bytes, 2 * _FLOAT64 * n * d) + work
+                yield _Way("factored", n, solver, nbytes, (because, kept))
+        elif self.kernel is None or self.form == "system":
             nbytes = _FLOAT64 * (2 * n * d + 2 * n * n) + work
             because = f"the kernel is linear and d = {d} > n = {n}: solved in an orthonormal basis of the {n} rows"
             yield _Way("factored", n, solver, nbytes, (because,))
         else:
             because = f"the kernel is linear and d = {d} > n = {n}: the {n} x {n} matrix X X^T is the smaller one"
-            yield _Way("dense", n, solver, _FLOAT64 * n * n + work, (because,))
-            solver, work = self.solved(n, "block krylov")
-            yield _Way(
-                "factored", n, solver, work, (because, "even it is above the budget, so X is applied twice instead")
-            )
+            yield _Way("dense", n, solver, self.stored(n) + work, (because,))
 
     def kernel_ways(self) -> Iterator[_Way]:
-        n, d, item = self.n, self.d, self.dtype.itemsize
+        n, d = self.n, self.d
         given = self.kernel == "precomputed"
-        matrix = 0 if given else item * n * n
+        matrix = 0 if given else self.stored(n)
         name = repr(self.kernel) if isinstance(self.kernel, str) else "function"
         order = f"the kernel {name} is not linear, so the problem has order n = {n}"
         stored = f"the {n} x {n} matrix " + ("is the input" if given else f"in {self.dtype} ({_size(matrix)})")
         last, work = self.solved(n, "block krylov")
+        work_of_tiles = work if self.form == "system" else 2 * _FLOAT64 * n * min(most_columns(self.k), n)
         for solver, its_work in dict.fromkeys([self.solved(n), (last, work)]):  # the same, for most orders
             if solver == "conjugate gradients":
                 continue  # for a matrix that is not stored
@@ -329,18 +341,23 @@ class _Problem:
             above = f"{stored} and the solver's {_size(work)} are above the budget: exact, but never stored"
             again = f"each product computes {n * n / 2:.1e} kernel values again, about {n * n * d:.1e} flops"
             cheaper = "n_landmarks= is the cheap approximation"
-            yield _Way("tiled", n, last, self.table.tile_bytes + work, (order, above, again, cheaper))
+            yield _Way("tiled", n, last, self.table.tile_bytes + work_of_tiles, (order, above, again, cheaper))
+
+    def stored(self, n: int) -> int:
+        """Bytes of a kernel matrix of the rows."""
+        return n * n * self.dtype.itemsize
 
     def solved(self, order: int, solver: str | None = None) -> tuple[str, int]:
         """The solver of a problem of this order, and the bytes it works with."""
         if self.form == "system":
-            if solver is None:  # the factors
-                return "lapack", _FLOAT64 * order * order
+            if solver is None:  # the factors, and blocks of the graph
+                return "lapack", _FLOAT64 * order * order + min(_GRAPH_BLOCKS, 4 * _FLOAT64 * order * order)
             return "conjugate gradients", _FLOAT64 * order * min(self.table.preconditioner_columns, order)
         solver = solver or solver_for(order, self.k)
         if solver == "lapack":  # the matrix, LAPACK's copy
             return solver, 2 * _FLOAT64 * order * order
-        return solver, 2 * _FLOAT64 * order * min(self.k + self.table.krylov_columns, order)
+        space = 2 * _FLOAT64 * order * min(most_columns(self.k), order)
+        return solver, max(space, 4 * _FLOAT64 * order * order) if order <= TAKEOVER_ORDER else space
 
     def about_solver(self, order: int, solver: str) -> str:
         """Why this solver."""
@@ -352,7 +369,7 @@ class _Problem:
         if solver != solver_for(order, self.k):
             return f"a dense solver of order {order} would be faster, and needs more than the budget or a stored matrix"
         if solver == "block krylov":
-            columns = min(self.k + self.table.krylov_columns, order)
+            columns = min(most_columns(self.k), order)
             return (
                 f"order {order} is above {limit} and k = {self.k} below {share} of it: 2 x {columns} float64 columns "
                 "instead of a dense solver"

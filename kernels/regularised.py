@@ -38,6 +38,7 @@ from shallowda.kernels.arrays import Array, from_numpy, is_numpy, merge_rows, na
 from shallowda.kernels.mmd import MMDFactor
 from shallowda.kernels.moments import row_blocks
 from shallowda.kernels.operators import DenseGram, Operator
+from shallowda.kernels.planning import thresholds
 
 __all__ = ["Fit", "KernelMachine", "LinearMachine", "extreme_ritz_values"]
 
@@ -48,7 +49,8 @@ _REFINED = 1e-12  # residual relative to the right side that ends the refinement
 _ROUND_OFF = 100  # times eps, ||matrix|| and ||solution||: a residual that says nothing
 _BACKWARD = 1e-12  # residual relative to ||matrix|| ||solution|| that a solution must have
 _MOST_REFINEMENTS = 20
-_LANDMARKS = 1024  # columns of K in the preconditioner, fewer where they would take more than these bytes
+_MOST_RESIDUAL = 1e-2  # relative: round-off excuses no more
+# the preconditioner has fewer columns of K where they would take more than these bytes
 _LANDMARK_BYTES = 512 * 2**20
 _MOST_PRODUCTS = 300  # products with a K that is not stored
 _RITZ_STEPS = 30
@@ -313,7 +315,7 @@ class KernelMachine(_Machine):
         alpha, fitted, residual = self._residual_steps(corrected, E, solver.enough)
         size = _norm(self.right)
         if isinstance(solver, _ConjugateGradients):
-            allowed = solver.enough * size + _ROUND_OFF * solver.eps * norm * _norm(alpha)
+            allowed = min(solver.enough * size + _ROUND_OFF * solver.eps * norm * _norm(alpha), _MOST_RESIDUAL * size)
             if not residual <= allowed:
                 solver.warn(residual / size)
         elif not residual <= _BACKWARD * (norm * _norm(alpha) + size):
@@ -485,7 +487,7 @@ class _ConjugateGradients:
         self.eps = float(xp.finfo(K.dtype).eps)
         self.products = 0
         self.start: Array | None = None
-        m = max(1, min(n, _LANDMARKS, _LANDMARK_BYTES // (8 * n)))
+        m = max(1, min(n, thresholds().preconditioner_columns, _LANDMARK_BYTES // (8 * n)))
         index = np.sort(np.random.default_rng(0).permutation(n)[:m])
         self.columns = C = K.columns(index)
         corner = xp.astype(take_rows(C, index), xp.float64, copy=False)

@@ -27,8 +27,8 @@ from typing import Any, Protocol
 import numpy as np
 import scipy.linalg
 
-from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace, symmetric_product
-from shallowda.kernels.eigen import TOLERANCE, PencilSolver, psd_eigh
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace
+from shallowda.kernels.eigen import TOLERANCE, PencilSolver, psd_eigh, signs
 from shallowda.kernels.mmd import MMDFactor
 from shallowda.kernels.moments import GroupSums, mean_and_scatter, resolved
 from shallowda.kernels.operators import DenseGram, Operator
@@ -99,7 +99,8 @@ class PrimalSpace:
     def solve(self, V: Array, ridge: float, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
         """Top-k of ``(Phi^T H Phi, V V^T + ridge I)``: see `PencilSolver`."""
         A, rho = self.solver.solve(V, ridge, k, tol)
-        return self._resolved(A, rho, A)
+        A, rho = self._resolved(A, rho, A)
+        return A * signs(self.lift(A).T), rho  # of what does not depend on how a basis or a root was found
 
     def _resolved(self, A: Array, rho: Array, directions: Array) -> tuple[Array, Array]:
         """The solutions whose directions in the features have variance that is no round-off."""
@@ -157,13 +158,15 @@ class KernelSpace:
     K : Operator of shape (n, n)
     X : array of shape (n, d), optional
         Given when K is ``X X^T``: the map of new rows is then linear.
+    overwrite : bool, default=False
+        Whether a stored matrix may be written into, which saves a copy of it in float32.
     """
 
-    def __init__(self, K: Operator, X: Array | None = None) -> None:
+    def __init__(self, K: Operator, X: Array | None = None, *, overwrite: bool = False) -> None:
         self.X = X
         diagonal = K.diagonal()
         xp, n = namespace(diagonal), K.shape[0]
-        self.K = K = _Shifted(K) if isinstance(K, DenseGram) and K.dtype == xp.float32 else K
+        self.K = K = _Shifted(K, overwrite) if isinstance(K, DenseGram) and K.dtype == xp.float32 else K
         self.eps = float(xp.finfo(K.dtype).eps)
         self.mean = _column_mean(K, diagonal)
         mean_square = float(xp.mean(self.mean))
@@ -243,7 +246,7 @@ class LinearSample:
 def linear_dual(X: Array) -> LinearDual | KernelSpace:
     """The dual problem on ``K = X X^T`` in min(d, n) dimensions."""
     n, d = X.shape
-    return LinearDual(X) if d <= n else KernelSpace(DenseGram(X @ X.T), X)
+    return LinearDual(X) if d <= n else KernelSpace(DenseGram(X @ X.T), X, overwrite=True)
 
 
 class _Sandwich:
@@ -253,7 +256,7 @@ class _Sandwich:
         self.L, self.S, self.like, self.shape = L, S, L, (L.shape[0], L.shape[0])
 
     def __matmul__(self, block: Array) -> Array:
-        return self.L @ symmetric_product(self.S, self.L.T @ block)
+        return (((block.T @ self.L) @ self.S) @ self.L.T).T  # short and wide: see `symmetric_product`
 
 
 class _Shifted:
@@ -264,12 +267,16 @@ class _Shifted:
     Parameters
     ----------
     gram : DenseGram
+    overwrite : bool
+        Whether to take c out of its matrix in place.
     """
 
-    def __init__(self, gram: DenseGram) -> None:
+    def __init__(self, gram: DenseGram, overwrite: bool) -> None:
         xp = namespace(gram.K)
-        self.constant = float(xp.mean(xp.mean(as_dtype(gram.K, gram.dtype), axis=0, dtype=xp.float64)))
-        self.rest = DenseGram(gram.K - self.constant)
+        self.constant = float(xp.mean(as_dtype(xp.mean(gram.K, axis=0), xp.float64)))
+        rest = gram.K if overwrite else xp.asarray(gram.K, copy=True)
+        rest -= self.constant
+        self.rest = DenseGram(rest)
         self.shape, self.dtype, self.nbytes = gram.shape, gram.dtype, self.rest.nbytes
 
     def __matmul__(self, block: Array) -> Array:
@@ -291,6 +298,7 @@ class _CentredSquare:
 
     def __init__(self, K: Operator, like: Array) -> None:
         self.K, self.like, self.shape = K.rest if isinstance(K, _Shifted) else K, like, K.shape
+        self.stored = isinstance(self.K, DenseGram)
 
     def __matmul__(self, block: Array) -> Array:
         product = self.K @ block

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.linalg
 
 from shallowda.kernels.arrays import Array, from_numpy, namespace, to_numpy
+from shallowda.kernels.eigen import fix_signs
 from shallowda.kernels.moments import scatter_spectrum
 
 __all__ = ["disagreement", "flow_factor", "flow_point", "pca_basis", "principal_vectors"]
@@ -55,7 +58,7 @@ def principal_vectors(P: Array, Q: Array) -> tuple[np.ndarray, np.ndarray, np.nd
     overlap = P.T @ Q
     U, cosines, Vt = xp.linalg.svd(overlap)
     # where cosines are all but one (the first columns) they no longer tell the directions apart, but the sines do
-    V, near = Vt.T, int(xp.count_nonzero(cosines > np.sqrt(0.5)))
+    V, near = Vt.T, int(xp.count_nonzero(cosines > math.sqrt(0.5)))
     if near:
         near_V = V[:, :near]
         residual = Q @ near_V - P @ (overlap @ near_V)
@@ -66,7 +69,7 @@ def principal_vectors(P: Array, Q: Array) -> tuple[np.ndarray, np.ndarray, np.nd
     start, end = P @ U, Q @ V
     residual = end - P @ (overlap @ V)
     sines = xp.linalg.vector_norm(residual, axis=0)
-    moved = sines > np.finfo(np.float64).eps * P.shape[0]
+    moved = sines > float(xp.finfo(P.dtype).eps) * P.shape[0]
     sines = xp.where(moved, sines, xp.zeros_like(sines))
     normal = xp.where(moved, residual / xp.where(moved, sines, xp.ones_like(sines)), xp.zeros_like(residual))
     return xp.atan2(sines, xp.sum(start * end, axis=0)), start, end, normal
@@ -115,7 +118,7 @@ def flow_factor(P: Array, Q: Array) -> np.ndarray:
     blocks[:, 0, 1] = blocks[:, 1, 0] = half_b
     values, vectors = np.linalg.eigh(blocks)
     roots = from_numpy(vectors * np.sqrt(np.clip(values, 0.0, None))[:, None, :], P)
-    return namespace(P).concat([start * roots[:, 0, j] + normal * roots[:, 1, j] for j in (1, 0)], axis=1)
+    return fix_signs(namespace(P).concat([start * roots[:, 0, j] + normal * roots[:, 1, j] for j in (1, 0)], axis=1))
 
 
 def disagreement(P: Array, Q: Array, pooled: Array) -> np.ndarray:

@@ -83,13 +83,13 @@ def settle(
             break
         labels = done.labels
         earlier = [i for i, seen in enumerate(inputs) if seen is not None and np.array_equal(seen, labels)]
-        if earlier:
+        if earlier and polish is not None and step is not polish:
+            step = polish  # a cycle of labels that were found quickly is no cycle yet
+        elif earlier:
             history["stopped"] = "cycle"
             best = min(range(earlier[0], len(inputs)), key=history["objective"].__getitem__)
             history["kept"] = best
-            if best != iteration or polish not in (None, step):
-                done = (polish or step)(inputs[best])
-            return done, history
+            return (done if best == iteration else step(inputs[best])), history
     history["kept"] = len(inputs) - 1
     return done, history
 

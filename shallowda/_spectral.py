@@ -22,6 +22,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, St
 from shallowda._base import BACKENDS, BaseAdapter
 from shallowda._messages import warn
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, library, namespace
+from shallowda.kernels.moments import row_blocks
 from shallowda.kernels.operators import DenseGram, Nystroem, Operator, TiledGram
 from shallowda.kernels.pairwise import KERNELS, Kernel, median_gamma
 from shallowda.kernels.planning import Plan, plan, thresholds
@@ -133,7 +134,9 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
     def _kernel_space(self, X: Array, linear: type[LinearDual] | type[LinearSample]) -> Space:
         """Space of a kernel that is not linear: in sample weights, or as the linear problem on Nystroem's features."""
         gram = self._fit_kernel(X, self.n_components)
-        return linear(gram.features, gram.root) if isinstance(gram, Nystroem) else KernelSpace(gram)
+        if isinstance(gram, Nystroem):
+            return linear(gram.features, gram.root)
+        return KernelSpace(gram, overwrite=self.kernel != "precomputed")
 
     def _solve(self, space: Space, V: Array, ridge: float | Array, **options: Any) -> tuple[Array, float]:
         """Top components of the pencil for V = Phi^T E, in the scale A^T B A = I, and the minimum of the objective."""
@@ -153,17 +156,15 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
         """Coefficients in the chosen `component_scale`."""
         return A / namespace(A).linalg.vector_norm(A, axis=0) if self.component_scale == "unit" else A
 
-    def _store(self, space: Space, A: Array) -> Array:
-        """Keep the map of new rows; return the embedding of the training rows."""
+    def _store(self, space: Space, A: Array) -> None:
+        """Keep the map of new rows."""
         rank = A.shape[1]
         if rank < self.n_components:
             warn(
                 f"n_components={self.n_components} exceeds the rank {rank} of the centred data; {rank} components are "
                 "kept.",
             )
-        A = self._scaled(A)
         self.components_ = space.lift(A)
-        return space.embed(A)
 
     def _map(self, X: Array, source: np.ndarray) -> Array:
         rows = X if self._is_linear else self._kernel_to(X)
@@ -178,7 +179,8 @@ def _symmetric(K: Array) -> Array:
             f"{tuple(K.shape)}."
         )
     xp = namespace(K)
-    largest = float(xp.max(xp.abs(K)))
-    if bool(xp.any(xp.abs(K - K.T) > 1e-5 * largest + 1e-4 * xp.abs(K))):
-        raise ValueError("kernel='precomputed' needs a symmetric kernel matrix of the training rows.")
+    largest = max(float(xp.max(xp.abs(K[part, :]))) for part in row_blocks(K))
+    for part in row_blocks(K):
+        if bool(xp.any(xp.abs(K[part, :] - K[:, part].T) > 1e-5 * largest + 1e-4 * xp.abs(K[part, :]))):
+            raise ValueError("kernel='precomputed' needs a symmetric kernel matrix of the training rows.")
     return K

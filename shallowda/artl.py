@@ -93,8 +93,8 @@ class ARTL(KernelMixin, DomainAwareClassifier):
     ----------
     coef_ : ndarray of shape (1 or n_classes, n_features)
         Linear kernel: ``decision_function(X) = X @ coef_.T + intercept_``.
-    dual_coef_ : ndarray of shape (1 or n_classes, n_samples)
-        Other kernels: alpha, the weights of the training rows.
+    dual_coef_ : ndarray of shape (1 or n_classes, n_samples), float64
+        Other kernels: alpha, the weights of the training rows (with `n_landmarks`, of the landmarks).
     intercept_ : ndarray of shape (1 or n_classes,)
         Zero for the squared loss.
     pseudo_labels_ : ndarray of shape (n_target,)
@@ -107,8 +107,9 @@ class ARTL(KernelMixin, DomainAwareClassifier):
 
     Notes
     -----
-    Cost: n d^2 + d^3 (linear, d <= n), n^2 d (d > n), n^3 for other kernels, and n^2 d for the graph, whose rows are
-    computed in blocks. Later passes cost n d or n^2 per class, not another factorisation. Negative cosines are not
+    Cost: n d^2 + d^3 (linear, d <= n), n^2 d (d > n), n^3 for other kernels (n^2 per iteration of conjugate gradients
+    where `memory_budget` has no room for two n x n matrices), and n^2 d for the graph, whose rows are computed in
+    blocks. Later passes cost n d or n^2 per class, not another factorisation. Negative cosines are not
     edges of the graph.
 
     A kernel matrix that has a clearly negative eigenvalue is reported by a warning, with the eigenvalue; so is a
@@ -233,8 +234,11 @@ class ARTL(KernelMixin, DomainAwareClassifier):
         weights = machine.lift(
             as_dtype(given.root, weights.dtype) @ weights if isinstance(given, Nystroem) else weights
         )
-        setattr(self, "coef_" if self._is_linear else "dual_coef_", as_dtype(weights, rows.dtype))
         self.intercept_ = as_dtype(from_numpy(last.result.bias, weights), rows.dtype)
+        if self._is_linear:
+            self.coef_ = as_dtype(weights, rows.dtype)
+        else:
+            self.dual_coef_ = as_dtype(weights, namespace(weights).float64)
 
     def _operator(self, X: Array, n_columns: int) -> Operator:
         """Kernel matrix of the rows; says so when it is stored and is no kernel matrix."""
@@ -306,8 +310,11 @@ class ARTL(KernelMixin, DomainAwareClassifier):
     def _scores(self, X: ArrayLike, sample_domain: Any) -> Array:
         X, _ = self._rows(X, sample_domain)
         rows = self._placed(X)
-        rows, weights = (rows, self.coef_) if self._is_linear else (self._kernel_to(rows), self.dual_coef_)
-        scores = rows @ from_numpy(weights, rows).T + from_numpy(self.intercept_, rows)
+        if self._is_linear:
+            scores = rows @ from_numpy(self.coef_, rows).T
+        else:  # weights may be large and cancel: float32 would not do
+            scores = as_dtype(self._kernel_to(rows), namespace(rows).float64) @ from_numpy(self.dual_coef_, rows).T
+        scores = as_dtype(scores, rows.dtype) + from_numpy(self.intercept_, rows)
         return to_numpy(scores) if is_numpy(X) else scores
 
     def decision_function(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:

@@ -29,7 +29,7 @@ from shallowda.kernels.spaces import Space
 
 __all__ = ["JDA"]
 
-_QUICK_TOLERANCE = 1e-4  # of passes that only serve to find labels; see `settle`
+_QUICK_TOLERANCE = 1e-4  # of passes that only serve to find labels; the one that is kept is solved at full precision
 
 
 class JDA(SpectralAdapter):
@@ -83,8 +83,11 @@ class JDA(SpectralAdapter):
 
     Notes
     -----
-    Cost: one Gram pass n d^2, then per pass a top-k eigenproblem of order min(d, n), n d k for the embedding and ns nt
-    k for nearest neighbours. Without target rows: no adaptation, one pass.
+    Cost: one Gram pass n d^2 (or one kernel matrix), then per pass some 4 k products with it, n d k for the embedding,
+    class sums of the rows whose label changed, and ns nt k for nearest neighbours: with very many rows pass a cheaper
+    `estimator`, such as ``NearestCentroid()``. Passes share a Krylov space and run at a tolerance that suffices for
+    labels; the pass that is kept is solved at full precision, and labels count as settled when they are also those of
+    that solution. Memory as for `TCAEstimator`. Without target rows: no adaptation, one pass.
 
     References
     ----------
@@ -155,9 +158,10 @@ class JDA(SpectralAdapter):
         def step(pseudo: np.ndarray | None, tol: float = TOLERANCE) -> Pass:
             E, record = self._mmd(context, domains, pseudo)
             A, objective = self._solve(space, space.times(E), self.ridge, tol=tol)
-            Z = as_dtype(space.embed(self._scaled(A)), X.dtype)
+            A = self._scaled(A)
+            Z = as_dtype(space.embed(A), X.dtype)
             self._train(Z, domains)
-            return Pass(objective, self._target_labels(Z, domains), record, A)
+            return Pass(objective, self._target_labels(Z, domains), record, (A, Z))
 
         quick, polish = partial(step, tol=_QUICK_TOLERANCE), step
         if not space.solver.is_iterative(self.n_components):
@@ -166,7 +170,9 @@ class JDA(SpectralAdapter):
         self.n_iter_ = len(self.history_["objective"])
         self.pseudo_labels_ = domains.classes[last.labels]
         warn_dropped(type(self).__name__, last.record["dropped_classes"])
-        return self._store(space, last.result)
+        A, Z = last.result
+        self._store(space, A)
+        return Z
 
     def _prepare(self, space: Space, domains: Domains) -> Any:
         """What `_mmd` needs besides labels, computed once."""

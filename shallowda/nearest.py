@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from shallowda._rows import validated_rows
-from shallowda.kernels.arrays import Array, is_foreign, namespace, to_numpy
+from shallowda.kernels.arrays import Array, from_numpy, is_foreign, namespace, to_numpy
 from shallowda.kernels.neighbours import nearest_row, unit_rows
 
 __all__ = ["OneNearestNeighbor"]
@@ -76,7 +76,7 @@ class OneNearestNeighbor(ClassifierMixin, BaseEstimator):
     def _nearest_codes(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
         X = validated_rows(self, X, reset=False)
-        return self._codes[to_numpy(nearest_row(self._scaled(X), self._rows))]
+        return self._codes[to_numpy(nearest_row(self._scaled(X), from_numpy(self._rows, X)))]
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Class of the nearest stored row.

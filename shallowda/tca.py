@@ -71,7 +71,11 @@ class TCAEstimator(SpectralAdapter):
     objective_ : float
         Minimum of the objective, the sum of the k smallest ratios of (MMD + ridge) to variance.
     X_fit_ : ndarray of shape (n_samples, n_features)
-        Training rows; nonlinear kernels only.
+        Training rows (with `n_landmarks`, the landmarks); nonlinear kernels only.
+    kernel_error_ : float
+        With `n_landmarks`: relative error of the kernel matrix in columns that are no landmarks.
+    plan_ : shallowda.kernels.planning.Plan
+        Operator, solver, backend and memory that were chosen, and why.
     gamma_ : float or None
         Width used, None for the kernel's default; nonlinear kernels only.
     classes_ : ndarray of shape (n_classes,)
@@ -81,8 +85,10 @@ class TCAEstimator(SpectralAdapter):
 
     Notes
     -----
-    Cost: n d^2 for one Gram pass and a top-k eigenproblem of order min(d, n) (kernel None or "linear"); n^2 d + n^2 k
-    per Lanczos sweep, n^3 for K H K and up to five n x n matrices otherwise. M and H are never built.
+    Cost: one Gram pass, n d^2, and some 10 k products with the d x d matrix (kernel None or "linear", d <= n); rows are
+    read in blocks and may lie in a memory-mapped file. Otherwise n^2 d for the kernel matrix, and twice as many
+    products with it, in the dtype of X; one n x n matrix (two for float32), or none where `memory_budget` has no room
+    for it. M, H and K H K are never built. ``print(model.plan_)`` explains what was chosen.
 
     References
     ----------
@@ -140,4 +146,6 @@ class TCAEstimator(SpectralAdapter):
         E, _ = mmd_factor(domains.source, authors=self.mmd_scaling == "authors")
         space = self._space(X)
         A, self.objective_ = self._solve(space, space.times(E), self.ridge)
-        return self._store(space, A)
+        A = self._scaled(A)
+        self._store(space, A)
+        return space.embed(A)

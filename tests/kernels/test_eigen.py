@@ -129,7 +129,7 @@ def test_a_flat_spectrum_is_left_to_lapack(caplog):
 
 def test_no_convergence_is_a_warning_with_the_residual(monkeypatch):
     monkeypatch.setattr(eigen, "_MOST_PRODUCTS", 60)
-    monkeypatch.setattr(eigen, "_DENSE_LIMIT", 0)
+    monkeypatch.setattr(eigen, "TAKEOVER_ORDER", 0)
     with pytest.warns(ConvergenceWarning, match=r"order 800 .* residual is \d\.\de-\d\d after"):
         top_eigh(spectrum(np.linspace(1, 0.9, 800))[0], 5)
 
@@ -162,7 +162,7 @@ def test_a_loose_tolerance_takes_fewer_products():
 
 
 def test_long_runs_are_compressed(monkeypatch):
-    monkeypatch.setattr(eigen, "_MOST_COLUMNS", 60)
+    monkeypatch.setattr(eigen, "most_columns", lambda k: 60)
     monkeypatch.setattr(eigen, "_DENSE_SHARE", 0)
     values = 1.0 / np.arange(1, 901) ** 0.2
     B, Q = spectrum(values)
@@ -212,3 +212,35 @@ def test_psd_eigh_finds_the_rank():
 def test_signs_are_fixed():
     vectors = np.array([[1.0, -3.0, 0.0], [-2.0, 1.0, 0.0]])
     np.testing.assert_array_equal(fix_signs(vectors), [[-1.0, 3.0, 0.0], [2.0, -1.0, 0.0]])
+
+
+@pytest.mark.parametrize("m", [600, 690, 800])
+@pytest.mark.parametrize("k", [1, 10, 60])
+def test_a_matrix_with_one_eigenvalue(m, k):
+    """LAPACK's subset solver finds fewer pairs than it is asked for, down to none, and says nothing."""
+    V = np.random.RandomState(0).randn(m, 5)
+    A, rho = top_pencil(np.eye(m), V, 2.0, k)
+    np.testing.assert_allclose(rho, 0.5)
+    assert A.shape == (m, k)
+    np.testing.assert_allclose(V.T @ A, 0, atol=1e-10)
+
+
+def test_what_earlier_pencils_damped_is_found_again():
+    B = np.diag(np.r_[100.0, 10.0 * np.arange(1, 2000) ** -1.5])
+    q, solver = np.eye(2000, 1), PencilSolver(B)
+    for V in (1e4 * q, 2e4 * q):
+        solver.solve(V, 1.0, 10)
+    np.testing.assert_allclose(solver.solve(0 * q, 1.0, 10)[1][:2], [100.0, 10.0])
+
+
+def test_more_solutions_than_before():
+    solver = PencilSolver(spectrum(1.0 / np.arange(1, 901))[0])
+    solver.solve(np.zeros((900, 0)), 1.0, 5)
+    for tol in (1e-3, 1e-9):
+        np.testing.assert_allclose(solver.solve(np.zeros((900, 0)), 1.0, 30, tol)[1], 1.0 / np.arange(1, 31), rtol=1e-5)
+
+
+@pytest.mark.parametrize("ridge", [1, np.int64(1), np.float32(1.0)])
+def test_any_number_is_a_ridge(ridge):
+    B = spectrum(1.0 / np.arange(1, 801))[0]
+    np.testing.assert_allclose(top_pencil(B, np.zeros((800, 0)), ridge, 3)[1], [1, 1 / 2, 1 / 3])

@@ -15,7 +15,7 @@ from sklearn.metrics.pairwise import laplacian_kernel, pairwise_kernels, polynom
 from shallowda.kernels import _jit_pairwise as jit
 from shallowda.kernels import pairwise
 from shallowda.kernels.arrays import to_numpy
-from shallowda.kernels.pairwise import KERNELS, Kernel, kernel_matrix, median_gamma
+from shallowda.kernels.pairwise import KERNELS, Kernel, median_gamma
 
 X = np.random.RandomState(0).randn(30, 4)
 ROWS = np.random.RandomState(1).rand(203, 7)  # not negative, for chi2; no multiple of a tile
@@ -94,9 +94,9 @@ def test_degrees_and_parameters():
     for degree in (0, 1, 1.5, 2, 5, 11):
         kernel = Kernel("poly", gamma=0.3, degree=degree, coef0=2)
         np.testing.assert_allclose(kernel(ROWS), truth(kernel, ROWS), rtol=1e-12)
-    np.testing.assert_allclose(kernel_matrix(X, None, "laplacian", gamma=0.3), laplacian_kernel(X, gamma=0.3))
+    np.testing.assert_allclose(Kernel("laplacian", gamma=0.3)(X), laplacian_kernel(X, gamma=0.3))
     expected = polynomial_kernel(X, X[:5], degree=2, gamma=0.1, coef0=2)
-    np.testing.assert_allclose(kernel_matrix(X, X[:5], "poly", gamma=0.1, degree=2, coef0=2), expected)
+    np.testing.assert_allclose(Kernel("poly", gamma=0.1, degree=2, coef0=2)(X, X[:5]), expected)
     assert Kernel("rbf", gamma=2.0) == Kernel("rbf", gamma=2.0)
 
 
@@ -205,7 +205,7 @@ def test_refusals():
 
 def test_values_that_are_not_numbers_are_refused():
     with pytest.raises(ValueError, match="kernel='poly' gave NaN or infinite"):
-        kernel_matrix(1e200 * X, None, "poly", gamma=1.0, degree=3)
+        Kernel("poly", gamma=1.0, degree=3)(1e200 * X)
     with pytest.raises(ValueError, match="kernel='poly' gave NaN or infinite"):
         Kernel("poly", gamma=1.0).diagonal(1e200 * X)
     with pytest.raises(ValueError, match="gave NaN or infinite"):

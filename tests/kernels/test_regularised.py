@@ -178,7 +178,7 @@ class TestIterated:
     @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-6), (np.float32, 1e-3)])
     @pytest.mark.parametrize("landmarks", [1024, 20])
     def test_equals_the_factored_solution(self, monkeypatch, dtype, tolerance, landmarks):
-        monkeypatch.setattr(regularised, "_LANDMARKS", landmarks)
+        monkeypatch.setenv("SHALLOWDA_PRECONDITIONER_COLUMNS", str(landmarks))
         X, source, Y, E, laplacian = setting(60, 50)
         tiled = TiledGram(X.astype(dtype), Rbf(), tile_bytes=60_000)
         machine = KernelMachine(tiled, "squared", source, Y, laplacian, RIDGE)
@@ -209,7 +209,7 @@ class TestIterated:
         assert len(products) < 15
 
     def test_stopping_early_is_said_with_the_figure(self, monkeypatch):
-        monkeypatch.setattr(regularised, "_LANDMARKS", 1)
+        monkeypatch.setenv("SHALLOWDA_PRECONDITIONER_COLUMNS", "1")
         monkeypatch.setattr(regularised, "_MOST_PRODUCTS", 5)
         X, source, Y, E, laplacian = setting()
         machine = KernelMachine(TiledGram(X, Rbf()), "squared", source, Y, laplacian, 1e-6)

@@ -1,0 +1,268 @@
+"""Where it is computed: `backend`, a stand-in for CuPy's device, and warnings from the solvers."""
+
+import logging
+import pickle
+import subprocess
+import sys
+import warnings
+from textwrap import dedent
+
+import array_api_strict as strict
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from shallowda import ARTL, BDA, CORAL, GFK, JDA, TJM, SubspaceAlignment, TCAEstimator
+from shallowda.kernels import eigen, planning
+from shallowda.kernels.arrays import is_foreign
+from shallowda.kernels.moments import CovarianceRoot
+from shallowda.kernels.planning import cupy_problem
+
+DEVICE = strict.Device("device1")
+RBF = [(method, {"kernel": "rbf"}) for method in (TCAEstimator, JDA, BDA, TJM, ARTL)]
+MODELS = [
+    (TCAEstimator, {}),
+    (TCAEstimator, {"kernel": "rbf", "n_landmarks": 30}),
+    (JDA, {}),
+    (BDA, {}),
+    (SubspaceAlignment, {}),
+    (CORAL, {"ridge": 0.1}),
+    (GFK, {"source_basis": "pls"}),
+    (ARTL, {}),
+    (TJM, {}),
+    *RBF,
+]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Every source row is switched off:UserWarning"),
+]
+
+
+@pytest.fixture(params=MODELS, ids=lambda model: " ".join([model[0].__name__, *map(str, model[1].values())]))
+def make(request):
+    method, given = request.param
+    own = {"n_components": 3} if "n_components" in method().get_params() else {}
+    return lambda **params: method(**{**own, **given, **params})
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """What moves to "cupy" lands on the device of another library, and is counted."""
+    moved = []
+
+    def on_backend(array, backend):
+        if backend != "cupy" or not isinstance(array, np.ndarray):
+            return array
+        moved.append(array.shape)
+        return strict.asarray(array, device=DEVICE, copy=True)
+
+    monkeypatch.setattr(planning, "cupy_problem", lambda: None)
+    monkeypatch.setattr("shallowda._base.on_backend", on_backend)
+    return moved
+
+
+@pytest.fixture
+def no_cupy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    cupy_problem.cache_clear()
+    yield
+    cupy_problem.cache_clear()
+
+
+# --------------------------------------------------------------------------------------------------- without a device
+
+
+@pytest.mark.usefixtures("no_cupy")
+def test_cupy_without_cupy(make, problem):
+    with pytest.raises(RuntimeError, match="backend='cupy' cannot be used: CuPy ") as error:
+        make(backend="cupy").fit(problem.X, problem.y)
+    for part in ("pip install shallowda[cuda12] or shallowda[cuda13]", "backend='numpy'"):
+        assert part in str(error.value)
+
+
+@pytest.mark.usefixtures("no_cupy")
+def test_auto_without_a_device_is_numpy(make, problem, monkeypatch):
+    monkeypatch.setenv("SHALLOWDA_DEVICE_FLOPS", "1")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="(?i).*cupy")
+        auto = make().fit(problem.X, problem.y)
+    np.testing.assert_array_equal(
+        auto.predict(problem.X), make(backend="numpy").fit(problem.X, problem.y).predict(problem.X)
+    )
+    assert not hasattr(auto, "plan_") or auto.plan_.backend == "numpy"
+
+
+@pytest.mark.usefixtures("no_cupy")
+def test_a_model_that_was_fitted_with_a_device_says_that_there_is_none(make, problem):
+    model = make().fit(problem.X, problem.y).set_params(backend="cupy")
+    with pytest.raises(RuntimeError, match=r"backend='cupy' cannot be used"):
+        model.predict(problem.X)
+
+
+# ------------------------------------------------------------------------------------------ with the device of another
+
+
+def foreign_attributes(model):
+    """Names of the attributes, also of those of attributes, that are no NumPy arrays."""
+    found = []
+    for name, value in vars(model).items():
+        parts = vars(value) if isinstance(value, CovarianceRoot) or name == "estimator_" else {name: value}
+        found += [name for part in parts.values() if is_foreign(part)]
+    return found
+
+
+def test_numpy_goes_to_the_device_and_comes_back(make, problem, device):
+    plain, model = make(backend="numpy").fit(problem.X, problem.y), make(backend="cupy")
+    assert not device
+    model.fit(problem.X, problem.y)
+    assert device == [problem.X.shape]
+    assert foreign_attributes(model) == []
+    for rows, domain in ((problem.X, problem.domain), (problem.Xt, None)):
+        before = len(device)
+        predicted = model.predict(rows, sample_domain=domain)
+        assert device[before:] == [rows.shape]
+        np.testing.assert_array_equal(predicted, plain.predict(rows, sample_domain=domain))
+        for name in ("transform", "decision_function", "predict_proba"):
+            if hasattr(plain, name):
+                got, expected = (getattr(m, name)(rows, sample_domain=domain) for m in (model, plain))
+                assert type(got) is np.ndarray
+                np.testing.assert_allclose(got, expected, atol=1e-8 * np.abs(expected).max())
+    assert model.score(problem.Xt, problem.yt) == plain.score(problem.Xt, problem.yt)
+    assert foreign_attributes(model) == []
+    if hasattr(plain, "transform"):
+        Z = make(backend="cupy").fit_transform(problem.X, problem.y)
+        assert type(Z) is np.ndarray
+        expected = make(backend="numpy").fit_transform(problem.X, problem.y)
+        np.testing.assert_allclose(Z, expected, atol=1e-8 * np.abs(expected).max())
+        np.testing.assert_array_equal(
+            model.estimator_.predict(expected[:5]), plain.estimator_.predict(expected[:5])
+        )  # the base classifier alone, with NumPy
+
+
+def test_a_model_from_the_device_works_without_it(make, problem, device):
+    model = make(backend="cupy").fit(problem.X, problem.y)
+    there = model.predict(problem.X)
+    loaded = pickle.loads(pickle.dumps(model)).set_params(backend="numpy")
+    moved = len(device)
+    np.testing.assert_array_equal(loaded.predict(problem.X), there)
+    assert len(device) == moved
+
+
+def test_float32_comes_back_as_float32(make, problem, device):
+    X = problem.X.astype(np.float32)
+    model = make(backend="cupy").fit(X, problem.y)
+    assert device
+    values = model.transform(X) if hasattr(model, "transform") else model.decision_function(X)
+    assert values.dtype == np.float32
+
+
+def test_other_classifiers_on_the_way(make, problem, device):
+    base = LogisticRegression()
+    model = make(backend="cupy", estimator=base).fit(problem.X, problem.y)
+    plain = make(backend="numpy", estimator=base).fit(problem.X, problem.y)
+    assert device
+    np.testing.assert_array_equal(model.predict(problem.X), plain.predict(problem.X))
+
+
+def test_inputs_are_left_alone(make, problem, device):
+    X = problem.X.copy()
+    make(backend="cupy").fit(X, problem.y).predict(X)
+    assert device
+    np.testing.assert_array_equal(X, problem.X)
+
+
+@pytest.mark.usefixtures("device")
+def test_labels_are_not_needed_on_the_device(problem):
+    for method in (TCAEstimator, SubspaceAlignment, GFK, CORAL, TJM):
+        params = {"ridge": 0.1} if method is CORAL else {"n_components": 3}
+        Z = [
+            method(backend=backend, **params).fit_transform(problem.X, sample_domain=problem.domain)
+            for backend in ("cupy", "numpy")
+        ]
+        np.testing.assert_allclose(*Z, atol=1e-8 * np.abs(Z[1]).max())
+
+
+def test_auto_takes_large_problems_to_the_device(make, problem, device, monkeypatch):
+    make().fit(problem.X, problem.y)
+    assert not device
+    monkeypatch.setenv("SHALLOWDA_DEVICE_FLOPS", "1000")
+    model = make().fit(problem.X, problem.y)
+    assert device == [problem.X.shape]
+    assert foreign_attributes(model) == []
+    monkeypatch.setenv("SHALLOWDA_DEVICE_FLOPS", "1e12")
+    make().fit(problem.X, problem.y)
+    assert len(device) == 1
+
+
+def test_bad_overrides_are_named(make, problem, monkeypatch):
+    monkeypatch.setenv("SHALLOWDA_DEVICE_FLOPS", "-3")
+    with pytest.raises(ValueError, match="SHALLOWDA_DEVICE_FLOPS must be a positive number; it is '-3'"):
+        make().fit(problem.X, problem.y)
+
+
+# ------------------------------------------------------------------------------------------------- solvers that warn
+
+
+@pytest.fixture
+def large():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(160, 5))
+    return X, np.where(np.arange(160) % 2, -1, np.arange(160) // 2 % 2)
+
+
+def overruled(monkeypatch):
+    """Krylov spaces for problems of this size, which give up at once."""
+    monkeypatch.setenv("SHALLOWDA_DENSE_ORDER", "50")
+    monkeypatch.setattr(eigen, "TAKEOVER_ORDER", 10)
+    monkeypatch.setattr(eigen, "_MOST_PRODUCTS", 0)
+
+
+@pytest.mark.parametrize("method", [TCAEstimator, JDA, BDA, TJM])
+def test_no_convergence_reaches_the_user_with_figures(method, large, monkeypatch):
+    overruled(monkeypatch)
+    with pytest.warns(ConvergenceWarning) as caught:
+        method(5, kernel="laplacian").fit(*large)
+    messages = [str(w.message) for w in caught if issubclass(w.category, ConvergenceWarning)]
+    assert "eigenproblem of order 160 did not converge" in messages[0]
+    assert "1e-04 was asked for" in messages[0] or "1e-09 was asked for" in messages[0]
+
+
+def test_convergence_says_nothing(large, monkeypatch):
+    monkeypatch.setenv("SHALLOWDA_DENSE_ORDER", "50")
+    TCAEstimator(5, kernel="rbf").fit(*large)
+
+
+@pytest.mark.parametrize("method", [TCAEstimator, JDA, BDA, TJM])
+def test_the_choice_of_solver_may_be_overruled(method, large, monkeypatch):
+    plain = method(5, kernel="rbf").fit(*large)
+    monkeypatch.setenv("SHALLOWDA_DENSE_ORDER", "50")
+    other = method(5, kernel="rbf").fit(*large)
+    assert (plain.plan_.solver, other.plan_.solver) == ("lapack", "block krylov")
+    np.testing.assert_array_equal(other.predict(large[0]), plain.predict(large[0]))
+
+
+def test_choices_are_logged(large, caplog):
+    with caplog.at_level(logging.INFO, logger="shallowda"):
+        TCAEstimator(5, kernel="rbf").fit(*large)
+    assert any("operator dense, solver lapack, backend numpy" in record.getMessage() for record in caplog.records)
+
+
+# ---------------------------------------------------------------------------------------------------------- imports
+
+
+@pytest.mark.slow
+def test_numpy_needs_none_of_the_others():
+    code = """
+        import sys
+        import numpy as np
+        import shallowda
+        rng = np.random.RandomState(0)
+        X, y = rng.randn(40, 4), np.repeat([0, 1, -1], [10, 10, 20])
+        shallowda.JDA(2).fit(X, y).predict(X)
+        shallowda.TCAEstimator(2, kernel="rbf").fit(X, y).predict(X)
+        shallowda.CORAL(0.1).fit(X, y).predict(X)
+        print(*{name.split(".")[0] for name in sys.modules})
+    """
+    result = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert set(result.stdout.split()) & {"array_api_compat", "cupy", "numba", "torch"} == set()

@@ -1,0 +1,360 @@
+"""Arrays of other libraries: computed with where they are, to the results of NumPy."""
+
+import pickle
+from types import SimpleNamespace
+
+import array_api_strict as strict
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestCentroid
+
+from shallowda import ARTL, BDA, CORAL, GFK, JDA, TJM, OneNearestNeighbor, SubspaceAlignment, TCAEstimator
+from shallowda.kernels.arrays import from_numpy, is_numpy, library, to_numpy
+
+DEVICE = strict.Device("device1")
+
+CASES = {
+    f"{method.__name__} {kernel}": (method, {"kernel": kernel})
+    for methods, kernels in (((TCAEstimator, JDA, BDA), (None, "linear", "rbf")), ((TJM, ARTL), ("linear", "rbf")))
+    for method in methods
+    for kernel in kernels
+} | {
+    "TCAEstimator landmarks": (TCAEstimator, {"kernel": "rbf", "n_landmarks": 30}),
+    "JDA laplacian": (JDA, {"kernel": "laplacian"}),
+    "BDA weighted": (BDA, {"weighted": True}),
+    "TJM landmarks": (TJM, {"kernel": "rbf", "n_landmarks": 30}),
+    "ARTL hinge": (ARTL, {"loss": "hinge"}),
+    "ARTL hinge rbf": (ARTL, {"loss": "hinge", "kernel": "rbf"}),
+    "ARTL landmarks": (ARTL, {"kernel": "rbf", "n_landmarks": 30}),
+    "SubspaceAlignment": (SubspaceAlignment, {}),
+    "SubspaceAlignment auto": (SubspaceAlignment, {"n_components": "auto"}),
+    "CORAL": (CORAL, {"ridge": 0.1}),
+    "CORAL pseudo-inverse": (CORAL, {"ridge": 0, "align_mean": False}),
+    "GFK": (GFK, {}),
+    "GFK pls": (GFK, {"source_basis": "pls"}),
+}
+EIGHT = ("TCAEstimator None", "JDA None", "BDA None", "SubspaceAlignment", "CORAL", "GFK", "ARTL linear", "TJM linear")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:weighted=True needs centred data:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Every source row is switched off:UserWarning"),
+]
+
+
+def model(case, **params):
+    method, given = CASES[case]
+    components = {"n_components": 3} if "n_components" in method().get_params() else {}
+    rounds = {"max_iter": 3} if "max_iter" in method().get_params() else {}
+    return method(**{**components, **rounds, **given, **params})
+
+
+def _strict(array):
+    return strict.asarray(array, device=DEVICE)
+
+
+def _torch(array):
+    torch = pytest.importorskip("torch", reason="torch is not installed: tensors are not tested")
+    pytest.importorskip("array_api_compat", reason="array-api-compat is not installed: tensors are not tested")
+    return torch.asarray(np.array(array))
+
+
+@pytest.fixture(params=[_strict, _torch], ids=["strict", "torch"])
+def there(request):
+    """Moves an array to another library, and device where it has several."""
+    return request.param
+
+
+def data(n=90, d=8, dtype=float):
+    """Three classes and a shift, in mixed order; read-only, with a target that is a third of the rows."""
+    rng = np.random.default_rng(n + d)
+    truth = np.arange(n) % 3
+    domain = rng.permutation(np.where(np.arange(n) % 5 < 3, 0, -1))
+    X = 5 * np.eye(d)[truth] + rng.normal(size=(n, d)) * np.linspace(1.3, 0.7, d)
+    X[domain < 0] += 2 * np.eye(d)[4] + np.eye(d)[0]
+    X[domain < 0, 5] *= 2
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    X, y = X.astype(dtype), np.where(domain < 0, -1, truth)
+    for array in (X, y, domain):
+        array.setflags(write=False)
+    return SimpleNamespace(X=X, y=y, domain=domain, truth=truth, Xt=X[domain < 0], yt=truth[domain < 0])
+
+
+SHAPES = [pytest.param(data(90, 8), id="d<n"), pytest.param(data(45, 70), id="d>n")]
+
+
+def close(got, expected, rtol=1e-8):
+    got, expected = to_numpy(got), to_numpy(expected)
+    assert got.shape == expected.shape
+    assert got.dtype == expected.dtype
+    np.testing.assert_allclose(got, expected, atol=rtol * max(np.abs(expected).max(), 1e-30), rtol=0)
+
+
+def fitted_arrays(fitted):
+    """Fitted attributes that are arrays of numbers, by name; labels and histories are NumPy's everywhere."""
+    names = ("components_", "X_fit_", "coef_", "dual_coef_", "intercept_", "mean_", "source_mean_", "alignment_")
+    return {name: vars(fitted)[name] for name in names if name in vars(fitted)}
+
+
+def agree(case, there, problem, rtol=1e-8):
+    plain, X = model(case).fit(problem.X, problem.y), there(problem.X)
+    moved = model(case).fit(X, problem.y)
+    for name, value in fitted_arrays(moved).items():
+        assert library(value) == library(X), name
+        assert value.device == X.device, name
+        close(value, getattr(plain, name), rtol)
+    for rows, domain in ((problem.X, problem.domain), (problem.Xt, None)):
+        predicted = moved.predict(there(rows), sample_domain=domain)
+        assert is_numpy(predicted)
+        np.testing.assert_array_equal(predicted, plain.predict(rows, sample_domain=domain))
+        for function in ("transform", "decision_function", "predict_proba"):
+            if not hasattr(plain, function):
+                continue
+            got = getattr(moved, function)(there(rows), sample_domain=domain)
+            assert library(got) == ("numpy" if function == "predict_proba" else library(X)), function
+            assert is_numpy(got) or got.device == X.device, function
+            close(got, getattr(plain, function)(rows, sample_domain=domain), rtol)
+    assert moved.score(there(problem.Xt), problem.yt) == plain.score(problem.Xt, problem.yt)
+    np.testing.assert_array_equal(moved.classes_, plain.classes_)
+    if hasattr(plain, "transform"):
+        Z = model(case).fit_transform(X, problem.y)
+        assert library(Z) == library(X)
+        assert Z.device == X.device
+        close(Z, model(case).fit_transform(problem.X, problem.y), rtol)
+    if hasattr(plain, "pseudo_labels_"):
+        np.testing.assert_array_equal(moved.pseudo_labels_, plain.pseudo_labels_)
+    np.testing.assert_array_equal(to_numpy(X), problem.X)
+
+
+@pytest.mark.parametrize("problem", SHAPES)
+@pytest.mark.parametrize("case", CASES)
+def test_results_are_those_of_numpy_and_stay_where_they_are(case, there, problem):
+    agree(case, there, problem)
+
+
+@pytest.mark.parametrize("case", ["TCAEstimator rbf", "TJM rbf"])
+def test_above_the_order_of_dense_solvers(case, monkeypatch):
+    monkeypatch.setenv("SHALLOWDA_DENSE_ORDER", "150")  # of the Krylov solver, without its size
+    agree(case, _strict, data(400, 8), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_above_the_order_of_dense_solvers_as_it_is():
+    agree("TCAEstimator rbf", _strict, data(750, 8), rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_float32_stays_float32(case, there):
+    problem = data(dtype=np.float32)
+    X, exact = there(problem.X), model(case).fit(problem.X.astype(float), problem.y)
+    moved = model(case).fit(X, problem.y)
+    np.testing.assert_array_equal(moved.predict(X), exact.predict(problem.X.astype(float)))
+    if hasattr(moved, "transform"):
+        Z = moved.transform(X)
+        assert Z.dtype == X.dtype
+        assert model(case).fit_transform(X, problem.y).dtype == X.dtype
+        expected = exact.transform(problem.X.astype(float))
+        np.testing.assert_allclose(to_numpy(Z), expected, atol=2e-3 * np.abs(expected).max())
+    else:
+        assert moved.decision_function(X).dtype == X.dtype
+
+
+# -------------------------------------------------------------------------------------------- one library, then another
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_model_of_numpy_takes_other_arrays(case, there):
+    problem = data()
+    plain, X = model(case).fit(problem.X, problem.y), there(problem.X)
+    np.testing.assert_array_equal(plain.predict(X), plain.predict(problem.X))
+    assert is_numpy(plain.predict(X))
+    for function in ("transform", "decision_function"):
+        if hasattr(plain, function):
+            got = getattr(plain, function)(X, sample_domain=problem.domain)
+            assert library(got) == library(X)
+            assert got.device == X.device
+            close(got, getattr(plain, function)(problem.X, sample_domain=problem.domain))
+    assert all(is_numpy(value) for value in fitted_arrays(plain).values())
+
+
+@pytest.mark.parametrize("case", EIGHT)
+def test_a_model_of_another_library_refuses_numpy(case, there):
+    problem = data()
+    moved = model(case).fit(there(problem.X), problem.y)
+    for rows in (problem.Xt, problem.Xt.tolist(), pd.DataFrame(problem.Xt)):
+        with pytest.raises(ValueError, match=r"was fitted on arrays of \w+ .* Pass X as \w+ array"):
+            moved.predict(rows)
+
+
+@pytest.mark.parametrize("case", EIGHT)
+def test_a_refit_forgets_the_library(case):
+    problem = data()
+    plain = model(case).fit(problem.X, problem.y)
+    again = model(case).fit(_strict(problem.X), problem.y).fit(problem.X, problem.y)
+    np.testing.assert_array_equal(again.predict(problem.X), plain.predict(problem.X))
+    assert all(is_numpy(value) for value in fitted_arrays(again).values())
+    again.fit(_strict(problem.X), problem.y)
+    assert not any(is_numpy(value) for value in fitted_arrays(again).values())
+
+
+@pytest.mark.parametrize("case", EIGHT)
+def test_a_model_of_numpy_pickles_after_it_has_met_other_arrays(case):
+    problem = data()
+    plain = model(case).fit(_strict(problem.X), problem.y).fit(problem.X, problem.y)
+    plain.predict(_strict(problem.X))
+    loaded = pickle.loads(pickle.dumps(plain))
+    np.testing.assert_array_equal(loaded.predict(problem.X), plain.predict(problem.X))
+
+
+@pytest.mark.parametrize("case", EIGHT)
+def test_later_changes_of_the_rows_do_not_reach_the_model(case, there):
+    problem = data()
+    X = there(problem.X.copy())
+    moved = model(case).fit(X, problem.y)
+    before = moved.predict(there(problem.Xt))
+    X[:, :] = 0.0
+    np.testing.assert_array_equal(moved.predict(there(problem.Xt)), before)
+
+
+# ------------------------------------------------------------------------------------- labels, domains, classifiers
+
+
+@pytest.mark.parametrize("case", EIGHT)
+def test_labels_and_domains_are_numpy_or_lists(case, there):
+    problem = data()
+    X = there(problem.X)
+    expected = model(case).fit(problem.X, problem.y).predict(problem.X)
+    for y, domain in (
+        (problem.y.tolist(), None),
+        (problem.truth, problem.domain),
+        (problem.truth.tolist(), problem.domain.tolist()),
+        (pd.Series(problem.truth), pd.Series(problem.domain)),
+    ):
+        moved = model(case).fit(X, y, sample_domain=domain)
+        np.testing.assert_array_equal(moved.predict(X), expected)
+    names = np.array(["a", "b", "c"])
+    moved = model(case).fit(X, names[problem.truth].tolist(), sample_domain=problem.domain)
+    np.testing.assert_array_equal(moved.predict(X), names[expected])
+
+
+@pytest.mark.parametrize("case", ["TCAEstimator None", "SubspaceAlignment", "CORAL", "GFK", "TJM linear"])
+def test_without_labels(case, there):
+    problem = data()
+    Z = model(case).fit_transform(there(problem.X), sample_domain=problem.domain)
+    close(Z, model(case).fit_transform(problem.X, sample_domain=problem.domain))
+
+
+class Recorder(NearestCentroid):
+    """A classifier that says what it was given."""
+
+    def fit(self, X, y):
+        self.given_ = [type(X), type(y)]
+        return super().fit(X, y)
+
+    def predict(self, X):
+        self.given_.append(type(X))
+        return super().predict(X)
+
+
+@pytest.mark.parametrize("case", EIGHT)
+def test_other_classifiers_are_given_numpy(case, there):
+    problem = data()
+    for classifier in (Recorder(), LogisticRegression()):
+        moved = model(case, estimator=classifier).fit(there(problem.X), problem.y)
+        expected = model(case, estimator=classifier).fit(problem.X, problem.y).predict(problem.X)
+        np.testing.assert_array_equal(moved.predict(there(problem.X)), expected)
+        if isinstance(classifier, Recorder) and hasattr(moved, "estimator_"):
+            assert set(moved.estimator_.given_) == {np.ndarray}
+
+
+def test_our_classifier_stays_on_the_device(there):
+    problem = data()
+    nearest = OneNearestNeighbor().fit(there(problem.X), problem.truth)
+    assert library(nearest._rows) == library(there(problem.X))
+    np.testing.assert_array_equal(nearest.predict(there(problem.Xt)), problem.yt)
+    plain = OneNearestNeighbor().fit(problem.X, problem.truth)
+    np.testing.assert_array_equal(nearest.predict_proba(there(problem.Xt)), plain.predict_proba(problem.Xt))
+
+
+@pytest.mark.parametrize("method", [TCAEstimator, JDA, ARTL, TJM])
+def test_precomputed_kernels(method, there):
+    problem = data()
+    K = problem.X @ problem.X.T
+    params = {"kernel": "precomputed"} | ({} if method is ARTL else {"n_components": 3})
+    plain, moved = method(**params).fit(K, problem.y), method(**params).fit(there(K), problem.y)
+    np.testing.assert_array_equal(moved.predict(there(K)), plain.predict(K))
+    if hasattr(plain, "transform"):
+        close(moved.transform(there(K)), plain.transform(K))
+    with pytest.raises(ValueError, match="symmetric"):
+        method(**params).fit(there(K + np.triu(K)), problem.y)
+
+
+# ---------------------------------------------------------------------------------------------------------- bad input
+
+
+def _with_nan(X):
+    X = X.copy()
+    X[3, 2] = np.nan
+    return X
+
+
+@pytest.mark.parametrize("case", EIGHT)
+@pytest.mark.parametrize(
+    ("spoil", "error", "match"),
+    [
+        (lambda X: (10 * X).astype(np.int64), TypeError, "int64; convert it to float32 or float64"),
+        (lambda X: X[:, 0], ValueError, "Expected 2D array, got 1D array"),
+        (_with_nan, ValueError, "Input X contains NaN or infinity"),
+        (lambda X: np.append(X[1:], X[:1] * np.inf, axis=0), ValueError, "Input X contains NaN or infinity"),
+        (lambda X: X[:, :0], ValueError, "0 feature"),
+    ],
+    ids=["int", "1-D", "NaN", "infinity", "no features"],
+)
+def test_bad_rows(case, there, spoil, error, match):
+    problem = data()
+    with pytest.raises(error, match=match):
+        model(case).fit(there(spoil(problem.X)), problem.y)
+    moved = model(case).fit(there(problem.X), problem.y)
+    with pytest.raises(error, match=match):
+        moved.predict(there(spoil(problem.X)))
+
+
+@pytest.mark.parametrize("case", EIGHT)
+def test_another_number_of_features(case, there):
+    problem = data()
+    for moved in (model(case).fit(there(problem.X), problem.y), model(case).fit(problem.X, problem.y)):
+        with pytest.raises(ValueError, match=r"X has 7 features, but \w+ is expecting 8 features"):
+            moved.predict(there(problem.X[:, :7]))
+
+
+@pytest.mark.parametrize("case", EIGHT)
+def test_another_number_of_labels(case, there):
+    problem = data()
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model(case).fit(there(problem.X), problem.y[:-1])
+
+
+@pytest.mark.parametrize("case", EIGHT)
+@pytest.mark.parametrize("backend", ["numpy", "cupy"])
+def test_backends_are_for_numpy(case, backend):
+    problem = data()
+    with pytest.raises(ValueError, match=rf"X is an array of array_api_strict, and backend='{backend}'. Use backend='"):
+        model(case, backend=backend).fit(_strict(problem.X), problem.y)
+
+
+def test_feature_names_are_forgotten(there):
+    problem = data()
+    frame = pd.DataFrame(problem.X, columns=[f"f{i}" for i in range(8)])
+    again = model("CORAL").fit(frame, problem.y).fit(there(problem.X), problem.y)
+    assert not hasattr(again, "feature_names_in_")
+    assert again.n_features_in_ == 8
+    assert from_numpy(problem.X, there(problem.X)).shape == again.transform(there(problem.X)).shape
+
+
+@pytest.mark.filterwarnings("ignore:The A-distances that mu:UserWarning")
+def test_balance_by_distances(there):
+    problem = data()
+    plain, moved = (BDA(3, mu="a_distance", max_iter=2).fit(X, problem.y) for X in (problem.X, there(problem.X)))
+    assert moved.mu_ == pytest.approx(plain.mu_)
+    close(moved.components_, plain.components_)
