@@ -119,8 +119,8 @@ class PencilSolver:
     Parameters
     ----------
     B : array or operator of shape (m, m), positive semi-definite
-        An operator gives products with blocks by ``@``, and has `shape` and `like`, an array of its library; `stored` is
-        False where there is no memory for its m x m entries.
+        An operator gives products with blocks by ``@``, and has `shape` and `like`, an array of its library; `stored`
+        is False where there is no memory for its m x m entries.
     eps : float, optional
         Relative round-off of its products, when larger than that of float64.
 

@@ -173,7 +173,7 @@ def resolved(
 def scatter_spectrum(rows: Array, k: int | None = None) -> tuple[Array, Array, Array]:
     """Mean, and eigenpairs of the scatter matrix that are not zero to working precision.
 
-    They come from the smaller of the two Gram matrices: for d > n, ``(Xc Xc^T) u = t u`` gives the eigenvector
+    They come from the cheaper of the two Gram matrices: for d > n, ``(Xc Xc^T) u = t u`` gives the eigenvector
     ``Xc^T u`` of ``Xc^T Xc`` for the same t.
 
     Parameters
@@ -190,7 +190,8 @@ def scatter_spectrum(rows: Array, k: int | None = None) -> tuple[Array, Array, A
     """
     xp = namespace(rows)
     n, d = rows.shape
-    if d <= n:
+    own = d <= n or (k is None and d <= 2 * n)  # all vectors of the other one cost a QR of d x n as well
+    if own:
         mean, gram = mean_and_scatter(rows)
     else:
         rows64 = xp.astype(rows, xp.float64)
@@ -202,7 +203,7 @@ def scatter_spectrum(rows: Array, k: int | None = None) -> tuple[Array, Array, A
             raise ValueError(OVERFLOW)
     noise = _scatter_noise(gram, mean, n, float(xp.finfo(rows.dtype).eps))
     values, vectors = psd_eigh(gram, noise) if k is None else top_eigh(gram, k, noise)
-    if d <= n:
+    if own:
         return mean, values, vectors
     return mean, values, fix_signs(xp.linalg.qr(centred.T @ vectors)[0])
 

@@ -97,7 +97,7 @@ def test_sums_read_the_changed_rows_only():
     assert Counting.read == 2
 
 
-@pytest.mark.parametrize(("n", "d"), [(40, 6), (6, 15)])
+@pytest.mark.parametrize(("n", "d"), [(40, 6), (6, 15), (10, 15)])
 @pytest.mark.parametrize("exponent", [-0.5, 0.5, 1.0])
 @pytest.mark.parametrize("ridge", [0.3, 0.0])
 def test_powers_of_the_covariance(n, d, exponent, ridge):
