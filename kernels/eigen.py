@@ -22,8 +22,8 @@ import numpy as np
 import scipy.linalg
 from sklearn.exceptions import ConvergenceWarning
 
-from shallowda.kernels.arrays import Array, from_numpy, is_numpy, namespace, symmetric_product, to_numpy
-from shallowda.kernels.operators import InverseRoot, LowRankPlusDiagonal
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace, to_numpy
+from shallowda.kernels.operators import DenseGram, InverseRoot, LowRankPlusDiagonal
 from shallowda.kernels.planning import TAKEOVER_ORDER, most_columns, solver_for
 
 __all__ = ["TOLERANCE", "PencilSolver", "fix_signs", "psd_eigh", "signs", "top_eigh", "top_pencil"]
@@ -136,13 +136,13 @@ class PencilSolver:
     """
 
     def __init__(self, B: Any, eps: float = 0.0) -> None:
-        self.B, self.eps = B, max(eps, np.finfo(np.float64).eps)
-        self.like = B if not hasattr(B, "like") else B.like
+        self.B: Any = B if hasattr(B, "like") else DenseGram(B)
+        self.like = getattr(B, "like", B)
+        self.eps = max(eps, np.finfo(np.float64).eps)
         self.xp, self.products = namespace(self.like), 0
         self._stored = getattr(B, "stored", True)  # or small: memory for it is no question
-        self._exact = (
-            self._stored and is_numpy(self.like) and self.eps == np.finfo(np.float64).eps
-        )  # LAPACK could do better
+        # where LAPACK can do better than a space that does not converge
+        self._exact = self._stored and is_numpy(self.like) and self.eps == np.finfo(np.float64).eps
         self._space: _Space | None = None
         self._dense: Array | None = None
         self._start: Array | None = None
@@ -201,9 +201,10 @@ class PencilSolver:
 
     def _solve_dense(self, V: Array, ridge: float | Array, k: int) -> tuple[Array, Array]:
         if self._dense is None:
-            eye = self.xp.eye(self.B.shape[0], dtype=self.xp.float64, device=self.like.device)
-            dense = self.B if not hasattr(self.B, "like") else self.B @ eye
-            self._dense = self.xp.astype(dense, self.xp.float64, copy=False)  # not every library mixes dtypes
+            xp = self.xp
+            eye = xp.eye(self.B.shape[0], dtype=xp.float64, device=self.like.device)
+            dense = self.B.K if isinstance(self.B, DenseGram) else self.B @ eye
+            self._dense = as_dtype(dense, xp.float64)  # not every library mixes dtypes
         root = LowRankPlusDiagonal(V, ridge).inverse_root()
         C = root.adjoint(root.adjoint(self._dense).T)
         rho, vectors = _dense_eigh(C, k)
@@ -223,8 +224,9 @@ class PencilSolver:
         worst = best = np.inf
         stalled = 0
         while True:
-            X, rho = space.galerkin(V, ridge, k)
-            residual = root.adjoint(space.image @ space.coefficients - _pencil(V, ridge, X) * rho)
+            coefficients, rho = space.galerkin(V, ridge, k)
+            X = space.Q @ coefficients
+            residual = root.adjoint(space.image @ coefficients - _pencil(V, ridge, X) * rho)
             error, values = to_numpy(xp.linalg.vector_norm(residual, axis=0)), to_numpy(rho)
             limit = np.maximum(tol * values, 64 * self.eps * values[:1])  # B is known to its round-off only
             open_pairs = np.flatnonzero(error > limit)
@@ -269,9 +271,9 @@ class PencilSolver:
         return space.size > size
 
     def multiply(self, block: Array) -> Array:
-        """``B @ block``."""
+        """``B @ block``, counted."""
         self.products += block.shape[1]
-        return self.B @ block if hasattr(self.B, "like") else symmetric_product(self.B, block)
+        return as_dtype(self.B @ block, self.xp.float64)
 
     def _random(self, columns: int) -> Array:
         """Pseudo-random columns: the same in every run, others at each stage of a run."""
@@ -287,7 +289,6 @@ class _Space:
         shape = (_ROOM, solver.B.shape[0])
         self._Q = solver.xp.empty(shape, dtype=solver.xp.float64, device=solver.like.device)
         self._image = solver.xp.empty_like(self._Q)
-        self.coefficients: Array = None
 
     @property
     def Q(self) -> Array:
@@ -306,7 +307,7 @@ class _Space:
             return block
         block = block - self.Q @ (self.Q.T @ block)  # once more: the first time leaves round-off
         block = _leading_directions(block, block)
-        image = xp.astype(solver.multiply(block), xp.float64, copy=False)
+        image = solver.multiply(block)
         old, self.size = self.size, self.size + block.shape[1]
         if self.size > self._Q.shape[0]:
             self._Q = xp.concat([self._Q, xp.empty_like(self._Q)])
@@ -318,16 +319,14 @@ class _Space:
         return image
 
     def galerkin(self, V: Array, ridge: float, k: int) -> tuple[Array, Array]:
-        """Best approximations in the space: X scaled to ``X^T a X = I``, and rho."""
+        """Best approximations in the space: coefficients y of ``X = Q y``, scaled to ``X^T a X = I``, and rho."""
         root = LowRankPlusDiagonal(to_numpy(self.Q.T @ V), ridge).inverse_root()
         rho, vectors = _dense_eigh(root.adjoint(root.adjoint(self.gram).T), min(k, self.size))
-        self.coefficients = from_numpy(root.apply(vectors), self.solver.like)
-        return self.Q @ self.coefficients, from_numpy(rho, self.solver.like)
+        return from_numpy(root.apply(vectors), self.solver.like), from_numpy(rho, self.solver.like)
 
     def compress(self, V: Array, ridge: float, size: int) -> None:
         """Keep the span of the leading approximations."""
-        self.galerkin(V, ridge, size)
-        turn = self.solver.xp.linalg.qr(self.coefficients)[0]
+        turn = self.solver.xp.linalg.qr(self.galerkin(V, ridge, size)[0])[0]
         Q, image = turn.T @ self.Q.T, turn.T @ self.image.T
         self.gram = to_numpy(turn).T @ self.gram @ to_numpy(turn)
         self.size = turn.shape[1]

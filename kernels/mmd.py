@@ -6,7 +6,8 @@ The MMD matrix of every method here is ``M = E E^T`` where each column of E comp
     e_c : + 1/ns_c on source rows of class c, - 1/nt_c on target rows pseudo-labelled c,  0 elsewhere
 
 A row of E depends on the domain and class of the sample alone. So E is kept as a group per sample and one row of
-weights per group, and ``E^T X`` needs the sums of the groups only. M (n, n) and E (n, C + 1) are never built.
+weights per group, and ``E^T X`` needs the sums of the groups only. M (n, n) is never built,
+and E (n, C + 1) only for products with a kernel matrix.
 """
 
 from __future__ import annotations

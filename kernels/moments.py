@@ -12,7 +12,7 @@ from copy import copy
 import numpy as np
 import scipy.sparse as sp
 
-from shallowda.kernels.arrays import Array, from_numpy, is_numpy, namespace, take_rows, to_numpy
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace, take_rows, to_numpy
 from shallowda.kernels.eigen import fix_signs, psd_eigh, top_eigh
 from shallowda.kernels.planning import thresholds
 
@@ -96,7 +96,7 @@ def group_sums(rows: Array, groups: np.ndarray, n_groups: int, origin: Array | N
     xp = namespace(rows)
     sums = xp.zeros((n_groups, rows.shape[1]), dtype=xp.float64, device=rows.device)
     for block in row_blocks(rows):
-        values = xp.astype(rows[block, :], xp.float64, copy=False)
+        values = as_dtype(rows[block, :], xp.float64)
         if origin is not None:
             values = values - origin
         code = groups[block]

@@ -23,8 +23,9 @@ from threadpoolctl import ThreadpoolController
 from shallowda.kernels import _device
 from shallowda.kernels.arrays import Array, from_numpy, is_numpy, library, namespace, to_numpy
 from shallowda.kernels.operators import Operator
+from shallowda.kernels.pairwise import unit_rows
 
-__all__ = ["cosine_knn_graph", "kernel_knn_graph", "nearest_row", "normalised_laplacian", "unit_rows"]
+__all__ = ["cosine_knn_graph", "kernel_knn_graph", "nearest_row", "normalised_laplacian"]
 
 _BLOCK_BYTES = 64 * 2**20  # one block of products in general code and in graphs
 _QUERIES, _ROWS = 1152, 384  # one block of the screening product, the fastest of those that caches hold
@@ -37,24 +38,6 @@ _one_at_a_time = threading.Lock()
 if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that a thread of its parent holds
     release = _one_at_a_time.release
     os.register_at_fork(before=_one_at_a_time.acquire, after_in_parent=release, after_in_child=release)
-
-
-def unit_rows(X: Array) -> Array:
-    """Rows scaled to unit Euclidean norm; zero rows stay zero.
-
-    Parameters
-    ----------
-    X : array of shape (n, d), float32 or float64
-
-    Returns
-    -------
-    X_unit : array of shape (n, d), of the dtype of X
-    """
-    xp = namespace(X)
-    peaks = xp.max(xp.abs(X), axis=1, keepdims=True)
-    X = X / xp.pow(xp.asarray(2, dtype=X.dtype, device=X.device), xp.floor(xp.log2(xp.where(peaks > 0, peaks, 1.0))))
-    norms = xp.linalg.vector_norm(X, axis=1, keepdims=True)  # the division by powers of two keeps it in range
-    return X / xp.where(norms > 0, norms, xp.ones_like(norms))
 
 
 def nearest_row(queries: Array, rows: Array) -> Array:

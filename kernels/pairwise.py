@@ -18,7 +18,7 @@ from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, euclidean_distan
 
 from shallowda.kernels.arrays import Array, from_numpy, is_foreign, is_numpy, namespace, to_numpy
 
-__all__ = ["KERNELS", "Kernel", "median_gamma"]
+__all__ = ["KERNELS", "Kernel", "median_gamma", "unit_rows"]
 
 #: Names of the kernels: those of scikit-learn's ``pairwise_kernels``.
 KERNELS = tuple(sorted(PAIRWISE_KERNEL_FUNCTIONS))
@@ -111,7 +111,7 @@ class Kernel:
             if self.name in _SUMS:
                 return self._finished(self._sums(X, Y), Y is None, gamma)
             if self.name == "cosine":
-                X, Y = _unit(X), None if Y is None else _unit(Y)
+                X, Y = unit_rows(X), None if Y is None else unit_rows(Y)
             return self._finished(_product(X, Y), Y is None, gamma)
 
     def diagonal(self, X: Array) -> Array:
@@ -138,7 +138,7 @@ class Kernel:
             return xp.ones(X.shape[0], dtype=X.dtype, device=X.device)
         if self.name == "additive_chi2":
             return xp.zeros(X.shape[0], dtype=X.dtype, device=X.device)
-        rows = _unit(X) if self.name == "cosine" else X
+        rows = unit_rows(X) if self.name == "cosine" else X
         with np.errstate(over="ignore", invalid="ignore"):
             values = self._values(xp.vecdot(rows, rows), self._width(X))
         self._require_finite(values)
@@ -322,11 +322,22 @@ def _product(X: Array, Y: Array | None) -> Array:
     return K
 
 
-def _unit(X: Array) -> Array:
-    """Rows scaled to unit Euclidean norm; zero rows stay zero."""
+def unit_rows(X: Array) -> Array:
+    """Rows scaled to unit Euclidean norm; zero rows stay zero.
+
+    Parameters
+    ----------
+    X : array of shape (n, d), float32 or float64
+
+    Returns
+    -------
+    X_unit : array of shape (n, d), of the dtype of X
+    """
     xp = namespace(X)
-    norms = xp.sqrt(xp.vecdot(X, X))
-    return X / xp.where(norms > 0, norms, 1.0)[:, None]
+    peaks = xp.max(xp.abs(X), axis=1, keepdims=True)
+    X = X / xp.pow(xp.asarray(2, dtype=X.dtype, device=X.device), xp.floor(xp.log2(xp.where(peaks > 0, peaks, 1.0))))
+    norms = xp.linalg.vector_norm(X, axis=1, keepdims=True)  # the division by powers of two keeps it in range
+    return X / xp.where(norms > 0, norms, xp.ones_like(norms))
 
 
 def median_gamma(X: Array, kernel: str | Callable) -> float | None:

@@ -30,7 +30,7 @@ import scipy.linalg
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace
 from shallowda.kernels.eigen import TOLERANCE, PencilSolver, psd_eigh, signs
 from shallowda.kernels.mmd import MMDFactor
-from shallowda.kernels.moments import GroupSums, mean_and_scatter, resolved
+from shallowda.kernels.moments import GroupSums, group_sums, mean_and_scatter, resolved
 from shallowda.kernels.operators import DenseGram, Operator
 
 __all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "linear_dual"]
@@ -222,7 +222,7 @@ class LinearSample:
 
     def times(self, E: MMDFactor) -> Array:
         """``K E``."""
-        sums = GroupSums(self.X, self.mean)(E.groups, len(E.weights))
+        sums = group_sums(self.X, E.groups, len(E.weights), self.mean)
         return self.X @ (sums.T @ from_numpy(E.weights, self.mean))
 
     def solve(self, V: Array, ridge: float | Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:

@@ -63,15 +63,16 @@ def settle(
         ``objective``, ``label_changes`` and the passes' records; ``stopped``: "settled", "cycle" or "max_iter"; and
         ``kept``: index of the pass that was kept, the last one but in a cycle.
     """
+    polish = polish or step
     history: dict = {"objective": [], "label_changes": [], "stopped": "max_iter"}
     inputs: list[np.ndarray | None] = []
     for iteration in range(max_iter):
         inputs.append(labels)
-        if polish is not None and iteration == max_iter - 1:
+        if iteration == max_iter - 1:
             step = polish
         done = step(labels)
         changes = _changes(labels, done)
-        if changes == 0 and polish is not None and step is not polish:
+        if changes == 0 and step is not polish:
             step = polish
             done = step(labels)
             changes = _changes(labels, done)
@@ -83,7 +84,7 @@ def settle(
             break
         labels = done.labels
         earlier = [i for i, seen in enumerate(inputs) if seen is not None and np.array_equal(seen, labels)]
-        if earlier and polish is not None and step is not polish:
+        if earlier and step is not polish:
             step = polish  # a cycle of labels that were found quickly is no cycle yet
         elif earlier:
             history["stopped"] = "cycle"

@@ -163,10 +163,9 @@ class JDA(SpectralAdapter):
             self._train(Z, domains)
             return Pass(objective, self._target_labels(Z, domains), record, (A, Z))
 
-        quick, polish = partial(step, tol=_QUICK_TOLERANCE), step
-        if not space.solver.is_iterative(self.n_components):
-            quick, polish = step, None
-        last, self.history_ = settle(quick, None, self.max_iter, polish)
+        iterative = space.solver.is_iterative(self.n_components)
+        quick = partial(step, tol=_QUICK_TOLERANCE) if iterative else step
+        last, self.history_ = settle(quick, None, self.max_iter, polish=step)
         self.n_iter_ = len(self.history_["objective"])
         self.pseudo_labels_ = domains.classes[last.labels]
         warn_dropped(type(self).__name__, last.record["dropped_classes"])

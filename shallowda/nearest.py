@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 
 from shallowda._rows import validated_rows
 from shallowda.kernels.arrays import Array, from_numpy, is_foreign, namespace, to_numpy
-from shallowda.kernels.neighbours import nearest_row, unit_rows
+from shallowda.kernels.neighbours import nearest_row
+from shallowda.kernels.pairwise import unit_rows
 
 __all__ = ["OneNearestNeighbor"]
 
