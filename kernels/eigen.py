@@ -34,7 +34,7 @@ _BLOCK = 32  # columns multiplied at a time: wider blocks are nearer to BLAS's b
 _SWEEP = 1  # blocks between looks at the residuals
 _FIRST = 4  # times k: columns before the first look
 _KEPT = 3  # times k: columns that a later pencil starts from
-_PROBE, _PROBE_STEPS = 8, 2  # columns and blocks that look for what was missed
+_PROBE, _PROBE_STEPS = 8, 1  # columns and blocks that look for what was missed
 _ROOM = 128  # columns that a space has room for at first
 _PATIENCE = 12  # looks without the residuals getting smaller by half: round-off, or a spectrum without gaps
 _MOST_PRODUCTS = 4000  # columns multiplied with B before the solver gives up
@@ -123,6 +123,8 @@ class PencilSolver:
         is False where there is no memory for its m x m entries.
     eps : float, optional
         Relative round-off of its products, when larger than that of float64.
+    start : array of shape (m, q), optional
+        Vectors that the first space starts from, such as the solutions of a similar pencil.
 
     Attributes
     ----------
@@ -135,7 +137,7 @@ class PencilSolver:
     numbers for a space of p columns (p some hundreds at most, or m / 8).
     """
 
-    def __init__(self, B: Any, eps: float = 0.0) -> None:
+    def __init__(self, B: Any, eps: float = 0.0, start: Array | None = None) -> None:
         self.B: Any = B if hasattr(B, "like") else DenseGram(B)
         self.like = getattr(B, "like", B)
         self.eps = max(eps, np.finfo(np.float64).eps)
@@ -145,7 +147,7 @@ class PencilSolver:
         self._exact = self._stored and is_numpy(self.like) and self.eps == np.finfo(np.float64).eps
         self._space: _Space | None = None
         self._dense: Array | None = None
-        self._start: Array | None = None
+        self._start = start
 
     def is_iterative(self, k: int) -> bool:
         """Whether k solutions have a tolerance: B is not solved by LAPACK."""
@@ -192,8 +194,8 @@ class PencilSolver:
             return self._solve_krylov(V, float(ridge), k, tol)
         # in the coordinates u = D w, D^2 = diag(ridge), the ridge is 1
         D = self.xp.sqrt(ridge)[:, None]
-        scaled = PencilSolver(_Scaled(self.B, self.like, 1.0 / D), self.eps)
-        scaled._start = None if self._start is None else D * self._start
+        start = None if self._start is None else D * self._start
+        scaled = PencilSolver(_Scaled(self.B, self.like, 1.0 / D), self.eps, start)
         U, rho = scaled._solve_krylov(V / D, 1.0, k, tol)
         self.products += scaled.products
         self._start = U / D

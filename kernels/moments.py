@@ -19,16 +19,20 @@ from shallowda.kernels.planning import thresholds
 __all__ = [
     "CovarianceRoot",
     "GroupSums",
+    "far_mean",
     "group_sums",
     "mean_and_scatter",
     "resolved",
     "row_blocks",
     "scatter_spectrum",
+    "weighted_products",
 ]
 
 OVERFLOW = "X is so large that products of its features overflow. Scale the features down."
 
 _SHIFT_ROWS = 512  # rows whose mean estimates the mean of all
+_FAR = 2  # standard deviations: a mean nearer to zero costs sums of products less than one digit
+_ONE_HOT = 64  # groups, up to which a product with a one-hot block is the fastest sum (measured: NumPy, 2 cores)
 _RESUM_SHARE = 4  # above a quarter of changed rows, group sums are made anew
 
 
@@ -42,10 +46,10 @@ def row_blocks(rows: Array) -> Iterator[slice]:
 def mean_and_scatter(rows: Array) -> tuple[Array, Array]:
     """Mean and scatter matrix ``sum_i (x_i - mean)(x_i - mean)^T = X^T H X``, from one pass.
 
-    An estimate of the mean, from a sample of the rows, is taken out of every block before its product, so that a large
-    common mean costs no digits; what the estimate missed is a rank-one correction.
+    Where the mean of a feature is far from zero (see `far_mean`), an estimate of it, from a sample of the rows, is
+    taken out of every block before its product, so that it costs no digits; what is left is a rank-one correction.
 
-    Cost: one symmetric product of n d^2 flops; memory d^2 and one block beyond the input.
+    Cost: one symmetric product of n d^2 flops; memory d^2, and one block where rows are shifted or float32.
 
     Parameters
     ----------
@@ -63,24 +67,48 @@ def mean_and_scatter(rows: Array) -> tuple[Array, Array]:
     """
     xp = namespace(rows)
     n, d = rows.shape
-    shift = xp.mean(xp.astype(rows[:: max(1, n // _SHIFT_ROWS), :], xp.float64), axis=0)
-    total, scatter = xp.zeros_like(shift), xp.zeros((d, d), dtype=xp.float64, device=shift.device)
+    some = xp.astype(rows[:: max(1, n // _SHIFT_ROWS), :], xp.float64)
+    total = xp.zeros_like(some[0, :])
+    scatter = xp.zeros((d, d), dtype=xp.float64, device=some.device)
     with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+        shift = far_mean(xp.mean(some, axis=0), xp.var(some, axis=0))
         for block in row_blocks(rows):
-            centred = rows[block, :] - shift  # in float64, as the shift
-            total += xp.sum(centred, axis=0)
-            scatter += centred.T @ centred
+            values = _shifted(rows[block, :], shift)
+            total += xp.sum(values, axis=0)
+            scatter += values.T @ values
         missed = total / n
         scatter -= n * missed[:, None] * missed[None, :]
     if not bool(xp.all(xp.isfinite(scatter))):
         raise ValueError(OVERFLOW)
-    return shift + missed, scatter
+    return missed if shift is None else shift + missed, scatter
+
+
+def far_mean(mean: Array, variance: Array) -> Array | None:
+    """The means of the features for which sums about zero would lose digits, zero for the others.
+
+    Parameters
+    ----------
+    mean, variance : array of shape (d,), float64
+
+    Returns
+    -------
+    shift : array of shape (d,), or None
+        None where it would be zero: rows can then be used as they are.
+    """
+    xp = namespace(mean)
+    far = mean**2 > _FAR**2 * variance
+    return xp.where(far, mean, xp.zeros_like(mean)) if bool(xp.any(far)) else None
+
+
+def _shifted(rows: Array, shift: Array | None) -> Array:
+    """``rows - shift`` in float64; the rows themselves where there is nothing to do."""
+    return as_dtype(rows, namespace(rows).float64) if shift is None else rows - shift
 
 
 def group_sums(rows: Array, groups: np.ndarray, n_groups: int, origin: Array | None = None) -> Array:
     """``sum of (x_i - origin) over the rows of each group``.
 
-    Cost: n d additions (NumPy), a product with a one-hot block elsewhere.
+    Cost: a product with one-hot blocks; n d additions for many groups of NumPy rows.
 
     Parameters
     ----------
@@ -96,16 +124,48 @@ def group_sums(rows: Array, groups: np.ndarray, n_groups: int, origin: Array | N
     xp = namespace(rows)
     sums = xp.zeros((n_groups, rows.shape[1]), dtype=xp.float64, device=rows.device)
     for block in row_blocks(rows):
-        values = as_dtype(rows[block, :], xp.float64)
-        if origin is not None:
-            values = values - origin
-        code = groups[block]
-        if is_numpy(rows):
+        values, code = _shifted(rows[block, :], origin), groups[block]
+        if n_groups > _ONE_HOT and is_numpy(rows):
             select = sp.csr_array((np.ones(len(code)), (code, np.arange(len(code)))), shape=(n_groups, len(code)))
         else:
             select = from_numpy((np.arange(n_groups)[:, None] == code).astype(float), rows)
         sums += select @ values
     return sums
+
+
+def weighted_products(rows: Array, weights: Array, V: Array) -> tuple[Array, Array]:
+    """``X^T diag(weights) X`` and ``X^T diag(weights) V``, from one pass.
+
+    Parameters
+    ----------
+    rows : array of shape (n, d)
+        The rows of X.
+    weights : array of shape (n,), positive, float64
+    V : array of shape (n, r), float64
+
+    Returns
+    -------
+    gram : array of shape (d, d), float64, symmetric
+    cross : array of shape (d, r), float64
+
+    Raises
+    ------
+    ValueError
+        If the products overflow.
+    """
+    xp = namespace(rows)
+    d = rows.shape[1]
+    gram = xp.zeros((d, d), dtype=xp.float64, device=rows.device)
+    cross = xp.zeros((d, V.shape[1]), dtype=xp.float64, device=rows.device)
+    roots = xp.sqrt(weights)[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+        for block in row_blocks(rows):
+            scaled = as_dtype(rows[block, :], xp.float64) * roots[block, :]
+            gram += scaled.T @ scaled
+            cross += scaled.T @ (roots[block, :] * V[block, :])
+    if not bool(xp.all(xp.isfinite(gram))):
+        raise ValueError(OVERFLOW)
+    return gram, cross
 
 
 class GroupSums:
@@ -114,10 +174,10 @@ class GroupSums:
     Parameters
     ----------
     rows : array of shape (n, d)
-    origin : array of shape (d,)
+    origin : array of shape (d,), optional
     """
 
-    def __init__(self, rows: Array, origin: Array) -> None:
+    def __init__(self, rows: Array, origin: Array | None = None) -> None:
         self.rows, self.origin = rows, origin
         self.groups = np.empty(0, dtype=int)
         self.sums: Array = None

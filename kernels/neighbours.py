@@ -10,34 +10,26 @@ multiply-add per feature plus one comparison, and all of it is BLAS or a NumPy r
 from __future__ import annotations
 
 import math
-import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from threadpoolctl import ThreadpoolController
 
 from shallowda.kernels import _device
 from shallowda.kernels.arrays import Array, from_numpy, is_numpy, library, namespace, to_numpy
 from shallowda.kernels.operators import Operator
 from shallowda.kernels.pairwise import unit_rows
+from shallowda.kernels.threads import in_threads, parts
 
 __all__ = ["cosine_knn_graph", "kernel_knn_graph", "nearest_row", "normalised_laplacian"]
 
 _BLOCK_BYTES = 64 * 2**20  # one block of products in general code and in graphs
 _QUERIES, _ROWS = 1152, 384  # one block of the screening product, the fastest of those that caches hold
-_TILE, _MOST_TILES = 32, 4096  # rows in a tile, at least; tiles, at most
+_TILE, _MOST_TILES = 16, 4096  # rows in a tile, at least; tiles, at most
 _FEW_TILES = 8  # a query with more tiles than this to compare is screened again in float64
 _FUSED_FEATURES = 128  # up to which the CUDA kernel is used: wider rows make a plain product the better choice
 _PARALLEL_FROM = 2**22  # entries of the product from which threads pay
-
-_one_at_a_time = threading.Lock()
-if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that a thread of its parent holds
-    release = _one_at_a_time.release
-    os.register_at_fork(before=_one_at_a_time.acquire, after_in_parent=release, after_in_child=release)
 
 
 def nearest_row(queries: Array, rows: Array) -> Array:
@@ -94,11 +86,11 @@ def _nearest_by_products(queries: Array, rows: Array) -> Array:
     rows = rows - origin
     lifted = xp.concat([rows, xp.sum(rows * rows, axis=1, keepdims=True) / -2], axis=1).T
     ones = xp.ones((queries.shape[0], 1), dtype=queries.dtype, device=queries.device)
-    parts = [
+    found = [
         xp.argmax(xp.concat([queries[part, :] - origin, ones[part, :]], axis=1) @ lifted, axis=1)
-        for part in _parts(queries.shape[0], _block_length(rows))
+        for part in parts(queries.shape[0], _block_length(rows))
     ]
-    return xp.concat(parts)
+    return xp.concat(found)
 
 
 def _moderate(queries: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +111,7 @@ def _search(queries: np.ndarray, rows: np.ndarray, dtype: type, most: int) -> np
     def decide(part: slice) -> None:
         index[part] = _decide(queries[part], rows, origin, tiles, reach, most)
 
-    _in_threads(decide, _parts(len(queries), _QUERIES), len(queries) * len(rows))
+    in_threads(decide, len(queries), _QUERIES, worthwhile=len(queries) * len(rows) >= _PARALLEL_FROM)
     return index
 
 
@@ -129,7 +121,7 @@ def _tiles(rows: np.ndarray, origin: np.ndarray, dtype: type) -> tuple[np.ndarra
     size = max(_TILE, math.ceil(n / _MOST_TILES))
     tiles = np.empty((math.ceil(n / size), size, d + 1), dtype=dtype)
     flat, most = tiles.reshape(-1, d + 1), 0.0
-    for part in _parts(n, 4096):
+    for part in parts(n, 4096):
         centred = rows[part] - origin
         half = np.einsum("ij,ij->i", centred, centred) / 2
         flat[part, :-1], flat[part, -1] = centred, -half
@@ -149,7 +141,7 @@ def _decide(
     best = np.empty((n_tiles, m), dtype=tiles.dtype)  # largest score of each tile
     step = max(1, _ROWS // size)
     scores = np.empty((step * size, m), dtype=tiles.dtype)  # one for all blocks: new memory would cost page faults
-    for part in _parts(n_tiles, step):
+    for part in parts(n_tiles, step):
         some = tiles[part]
         block = np.matmul(some.reshape(-1, width), lifted, out=scores[: len(some) * size])
         block.reshape(len(some), size, m).max(axis=1, out=best[part])
@@ -166,7 +158,7 @@ def _decide(
     decided = np.bincount(query, minlength=m) <= most
     tile, query = tile[decided[query]], query[decided[query]]
     row, distance = np.empty(len(tile), dtype=np.intp), np.empty(len(tile))
-    for part in _parts(len(tile), max(1, 2**17 // (size * width))):
+    for part in parts(len(tile), max(1, 2**17 // (size * width))):
         members = np.minimum(tile[part, None] * size + np.arange(size), len(rows) - 1)
         gaps = np.subtract(rows[members], queries[query[part], None], dtype=np.float64)
         distances = np.einsum("prd,prd->pr", gaps, gaps)
@@ -177,27 +169,6 @@ def _decide(
     order = np.lexsort((row, distance, query))[::-1]
     index[query[order]] = row[order]  # the last one written, the nearest, stays
     return index
-
-
-def _in_threads(work: Callable[[slice], None], parts: list[slice], entries: int) -> None:
-    """Do the parts on as many threads as BLAS may use, each with single-threaded BLAS.
-
-    The number of BLAS threads belongs to the process, so only one call at a time may change and restore it.
-    """
-    if entries < _PARALLEL_FROM:
-        for part in parts:
-            work(part)
-        return
-    with _one_at_a_time:
-        blas = ThreadpoolController().select(user_api="blas")
-        threads = max((library["num_threads"] for library in blas.info()), default=1)
-        with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, parts))
-
-
-def _parts(length: int, step: int) -> list[slice]:
-    """Slices of `step` that cover a length; one empty slice for length 0."""
-    return [slice(start, min(start + step, length)) for start in range(0, max(length, 1), step)]
 
 
 def _block_length(rows: Array) -> int:
@@ -263,7 +234,7 @@ def _knn_graph(cosines: Callable[[slice], Array], like: Array, n_neighbors: int)
     if k < 1:
         return sp.csr_array((n, n))
     columns, weights = np.empty((n, k), dtype=np.intp), np.empty((n, k))
-    for part in _parts(n, _block_length(like)):
+    for part in parts(n, _block_length(like)):
         block = cosines(part)
         itself = xp.eye(block.shape[0], dtype=xp.bool, device=block.device)
         block[:, part] = xp.where(itself, -xp.inf, block[:, part])

@@ -17,6 +17,7 @@ from scipy.linalg import get_blas_funcs
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, euclidean_distances, pairwise_kernels
 
 from shallowda.kernels.arrays import Array, from_numpy, is_foreign, is_numpy, namespace, to_numpy
+from shallowda.kernels.threads import in_threads
 
 __all__ = ["KERNELS", "Kernel", "median_gamma", "unit_rows"]
 
@@ -24,6 +25,7 @@ __all__ = ["KERNELS", "Kernel", "median_gamma", "unit_rows"]
 KERNELS = tuple(sorted(PAIRWISE_KERNEL_FUNCTIONS))
 
 _MEDIAN_ROWS = 2000  # pairs of at most this many rows enter the median
+_PARALLEL_FROM = 2**20  # kernel values from which threads pay
 _CACHED = 2 * 2**20  # bytes of rows that are finished at once: they stay in the cache
 _CHUNK = 64 * 2**20  # the same where a block is a kernel launch, and bytes of temporaries
 _REACH = 32  # largest gamma ||x - mean||^2 for which products in float32 keep five digits of an RBF kernel
@@ -230,7 +232,8 @@ class Kernel:
         K, the products are taken here.
         """
         xp = namespace(K)
-        for start, stop in _blocks(K):
+
+        def finish(start: int, stop: int) -> None:
             first = start if symmetric else 0
             if factors is None:
                 part = K[start:stop, first:]
@@ -246,6 +249,15 @@ class Kernel:
                 K[stop:, start:stop] = xp.astype(part[:, stop - start :].T, K.dtype, copy=False)
             if factors is not None or not is_numpy(K):  # NumPy has computed within K
                 K[start:stop, first:] = xp.astype(part, K.dtype, copy=False)
+
+        def finish_some(chosen: slice) -> None:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a state of each thread
+                for start, stop in blocks[chosen]:
+                    finish(start, stop)
+
+        blocks = list(_blocks(K))
+        large = is_numpy(K) and K.size >= _PARALLEL_FROM
+        in_threads(finish_some, len(blocks), 1, worthwhile=large)
         return K
 
     def _values(self, part: Array, gamma: float) -> Array:

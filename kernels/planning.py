@@ -149,7 +149,7 @@ class Plan:
     solver: str
     backend: str
     nbytes: int
-    budget: int
+    budget: int = dataclasses.field(compare=False)  # what is free may differ from fit to fit
     reasons: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -183,8 +183,8 @@ def plan(
     dtype : float32 or float64
         Of the rows.
     form : {"dual", "sample", "system"}, default="dual"
-        "sample" for one ridge per sample (TJM): a linear problem then keeps the rows beside the moments. "system" for
-        the regularised system of ARTL, whose k is the number of right-hand sides.
+        "sample" for one ridge per sample (TJM): a linear problem then has weighted moments as well. "system" for the
+        regularised system of ARTL, whose k is the number of right-hand sides.
     n_landmarks : int, optional
         Approximates a kernel that is not linear; linear problems need no approximation.
     backend : {"auto", "numpy", "cupy"}, default="auto"
@@ -304,16 +304,13 @@ class _Problem:
         n, d = self.n, self.d
         solver, work = self.solved(min(n, d))
         if d <= n:
-            matrices = 1 if self.kernel is None else 3  # the dual also has a root of the moments, and its product
+            # the dual also has a root of the moments, and its product; one ridge per sample, weighted moments as well
+            matrices = 1 if self.kernel is None else 5 if self.form == "sample" else 3
             nbytes = matrices * _FLOAT64 * d * d + min(self.table.row_block_bytes, 2 * _FLOAT64 * n * d) + work
-            because = f"the kernel is linear and d = {d} <= n = {n}: {d} x {d} moments in one pass over the rows"
-            if self.form != "sample":
-                yield _Way("moments", d, solver, nbytes, (because,))
-            else:
-                kept = f"one ridge per sample makes the order n, in products of {n} x {d} float64 rows"
-                solver, work = self.solved(n)
-                nbytes = _FLOAT64 * (d * d + n * d) + min(self.table.row_block_bytes, 2 * _FLOAT64 * n * d) + work
-                yield _Way("factored", n, solver, nbytes, (because, kept))
+            reasons = [f"the kernel is linear and d = {d} <= n = {n}: {d} x {d} moments in one pass over the rows"]
+            if self.form == "sample":
+                reasons.append("one ridge per sample: one more pass for weighted moments whenever the ridge changes")
+            yield _Way("moments", d, solver, nbytes, tuple(reasons))
         elif self.kernel is None or self.form == "system":
             nbytes = _FLOAT64 * (2 * n * d + 2 * n * n) + work
             because = f"the kernel is linear and d = {d} > n = {n}: solved in an orthonormal basis of the {n} rows"

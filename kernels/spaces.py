@@ -11,8 +11,8 @@ class          problem              Phi                              order solve
 `LinearDual`   authors' dual on     X X^T, as X R with X^T X = R R^T d             a k x d map
                K = X X^T
 `KernelSpace`  dual on any K        K, an operator                   n             training rows
-`LinearSample` dual on K = X X^T    X X^T, factored                  n, by d x d   a k x d map
-               with one ridge per
+`LinearSample` dual on K = X X^T    X X^T, by a weighted Gram        d             a k x d map
+               with one ridge per   matrix
                sample (TJM)
 ============== ==================== ================================ ============= ======================
 
@@ -28,9 +28,9 @@ import numpy as np
 import scipy.linalg
 
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace
-from shallowda.kernels.eigen import TOLERANCE, PencilSolver, psd_eigh, signs
+from shallowda.kernels.eigen import TOLERANCE, PencilSolver, fix_signs, psd_eigh, signs
 from shallowda.kernels.mmd import MMDFactor
-from shallowda.kernels.moments import GroupSums, group_sums, mean_and_scatter, resolved
+from shallowda.kernels.moments import GroupSums, far_mean, mean_and_scatter, resolved, row_blocks, weighted_products
 from shallowda.kernels.operators import DenseGram, Operator
 
 __all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "linear_dual"]
@@ -87,14 +87,22 @@ class PrimalSpace:
             self.basis, triangle = xp.linalg.qr(xp.astype(X.T, xp.float64))
             self.rows = triangle.T
         self.mean, self.scatter = mean_and_scatter(self.rows)
-        self.sums = GroupSums(self.rows, self.mean)
+        self.origin = far_mean(self.mean, xp.linalg.diagonal(self.scatter) / n)
+        self.sums = GroupSums(self.rows, self.origin)
         self.offset = _relative(float(self.mean @ self.mean), float(xp.linalg.trace(self.scatter)) / n)
         self.solver = PencilSolver(self.scatter)
 
+    @property
+    def gram(self) -> Array:
+        """``X^T X``."""
+        return self.scatter + self.rows.shape[0] * self.mean[:, None] * self.mean[None, :]
+
     def times(self, E: MMDFactor) -> Array:
-        """``Phi^T E``, of shape (order, r): from sums about the mean, which goes back where columns do not vanish."""
-        weights, sums = from_numpy(E.weights, self.mean), from_numpy(E.column_sums, self.mean)
-        return self.sums(E.groups, len(E.weights)).T @ weights + self.mean[:, None] * sums[None, :]
+        """``Phi^T E``, of shape (order, r)."""
+        product = self.sums(E.groups, len(E.weights)).T @ from_numpy(E.weights, self.mean)
+        if self.origin is not None:  # sums about it: it goes back where columns of E do not sum to zero
+            product = product + self.origin[:, None] * from_numpy(E.column_sums, self.mean)[None, :]
+        return product
 
     def solve(self, V: Array, ridge: float, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
         """Top-k of ``(Phi^T H Phi, V V^T + ridge I)``: see `PencilSolver`."""
@@ -131,7 +139,7 @@ class LinearDual(PrimalSpace):
     def __init__(self, X: Array, after: Array | None = None) -> None:
         super().__init__(X)
         self.after = after
-        self.root = _gram_root(self.scatter + X.shape[0] * self.mean[:, None] * self.mean[None, :])
+        self.root = _gram_root(self.gram)
         self.solver = PencilSolver(_Sandwich(self.root.T, self.scatter))
 
     def times(self, E: MMDFactor) -> Array:
@@ -200,47 +208,63 @@ class KernelSpace:
         return A.T if self.X is None else A.T @ self.X
 
 
-class LinearSample:
-    """Weights of the samples on ``K = X X^T`` for d < n, never building K; the ridge may differ from sample to sample.
+class LinearSample(PrimalSpace):
+    """Weights of the samples on ``K = X X^T`` for d <= n, with a ridge that differs from sample to sample, in order d.
 
-    ``K H K = X (X^T H X) X^T``: products of thin matrices.
+    Solutions of ``K H K w = rho a w`` are ``w = a^{-1} X S u / rho`` with ``u = X^T w`` and the scatter matrix ``S =
+    X^T H X = R R^T``. So ``z = R^T u`` solves the symmetric problem ``R^T (X^T a^{-1} X) R z = rho z``, and ``w^T K H K
+    w = z^T z``. A solve reads the rows once, for the weighted Gram matrix in the middle.
 
     Parameters
     ----------
-    X : array of shape (n, d)
+    X : array of shape (n, d), d <= n
     after : array of shape (l, d), optional
         As in `LinearDual`.
     """
 
     def __init__(self, X: Array, after: Array | None = None) -> None:
-        xp = namespace(X)
-        self.after, self.eps = after, float(xp.finfo(X.dtype).eps)
-        self.X = X = as_dtype(X, xp.float64)  # B is the square of a kernel matrix: float32 would leave it few digits
-        self.mean, self.scatter = mean_and_scatter(X)
-        self.offset = _relative(float(self.mean @ self.mean), float(xp.linalg.trace(self.scatter)) / X.shape[0])
-        self.solver = PencilSolver(_Sandwich(X, self.scatter))
+        super().__init__(X)
+        self.after, self.start = after, None
+        self.root = _gram_root(self.scatter)
 
     def times(self, E: MMDFactor) -> Array:
         """``K E``."""
-        sums = group_sums(self.X, E.groups, len(E.weights), self.mean)
-        return self.X @ (sums.T @ from_numpy(E.weights, self.mean))
+        return self._map(super().times(E))
 
-    def solve(self, V: Array, ridge: float | Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
-        """Top-k of ``(K H K, V V^T + diag(ridge))``: see `PencilSolver`."""
-        A, rho = self.solver.solve(V, ridge, k, tol)
-        return _kept(A, rho, _with_variance(self._directions(A), self.scatter, self.mean, self.X.shape[0], self.eps))
-
-    def _directions(self, A: Array) -> Array:
-        """``X^T A``: what the weights of the samples amount to on the features."""
-        return self.X.T @ A
+    def solve(self, V: Array, ridge: Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
+        """Top-k of ``(K H K, V V^T + diag(ridge))`` for a ridge of shape (n,): see `PencilSolver`."""
+        xp = namespace(V)
+        weights = 1.0 / ridge
+        if bool(xp.all(weights == weights[0])):  # as in a first pass: these moments are known
+            gram, cross = weights[0] * self.gram, weights[0] * self._directions(V)
+        else:
+            gram, cross = weighted_products(self.rows, weights, V)
+        inner = xp.linalg.cholesky(xp.eye(V.shape[1], dtype=V.dtype, device=V.device) + V.T @ (weights[:, None] * V))
+        damped = xp.linalg.solve(inner, cross.T)
+        middle = gram - damped.T @ damped  # X^T a^{-1} X, by Woodbury's identity
+        self.solver = PencilSolver(_Sandwich(self.root.T, middle), start=self.start)
+        Z, rho = self.solver.solve(self.root[:0, :].T, 1.0, k, tol)
+        self.start = Z
+        U = self.root @ (Z * xp.sqrt(rho))
+        A = weights[:, None] * (self._map(U) - V @ xp.linalg.solve(inner.T, damped @ U)) / rho
+        A, rho = self._resolved(A, rho, middle @ U / rho)
+        return fix_signs(A), rho
 
     def embed(self, A: Array) -> Array:
         """``K A`` on the training rows."""
-        return self.X @ self._directions(A)
+        return super().embed(self._directions(A))
 
     def lift(self, A: Array) -> Array:
         """The map of new rows, of shape (k, d)."""
         return _through(self._directions(A).T, self.after)
+
+    def _directions(self, A: Array) -> Array:
+        """``X^T A``: what the weights of the samples amount to on the features."""
+        return sum((A[part, :].T @ as_dtype(self.rows[part, :], A.dtype)).T for part in row_blocks(self.rows))
+
+    def _map(self, U: Array) -> Array:
+        """``X U`` in float64."""
+        return namespace(U).concat([as_dtype(self.rows[part, :], U.dtype) @ U for part in row_blocks(self.rows)])
 
 
 def linear_dual(X: Array) -> LinearDual | KernelSpace:
@@ -316,9 +340,13 @@ def _through(components: Array, after: Array | None) -> Array:
 
 
 def _gram_root(G: Array) -> Array:
-    """R (d, r) with ``R R^T = G``, r the numerical rank: by pivoted Cholesky, or eigenvectors where there is none."""
+    """R (d, r) with ``R R^T = G``, r the numerical rank: by (pivoted) Cholesky, or eigenvectors where there is none."""
     if is_numpy(G):
-        factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(G, lower=1, tol=len(G) * np.finfo(float).eps * G.max())
+        negligible = len(G) * np.finfo(float).eps * G.max()
+        upper, failed = scipy.linalg.lapack.dpotrf(G.T)
+        if not failed and (upper.diagonal() ** 2).min(initial=np.inf) > negligible:
+            return upper.T
+        factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(G, lower=1, tol=negligible)
         root = np.zeros((len(G), rank))
         root[pivots - 1] = np.tril(factor)[:, :rank]
         return root

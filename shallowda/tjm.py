@@ -91,7 +91,8 @@ class TJM(SpectralAdapter):
     switched off and the embedding is spanned by target rows, which happens on the paper's own benchmarks and is warned
     about. On smaller rows or kernels the source is weighed row by row.
 
-    Cost: one Gram pass n d^2, then per pass some 10 k products of n d + d^2 (linear kernel, d < n), or of n^2.
+    Cost: one Gram pass n d^2 over the rows for each reweighting (linear kernel, d <= n; memory d^2 and n k), else some
+    10 k products with an n x n matrix.
 
     References
     ----------
@@ -156,7 +157,7 @@ class TJM(SpectralAdapter):
         if not self._is_linear:
             return self._kernel_space(X, LinearSample)
         self._planned(X, self.n_components, "sample")
-        return LinearSample(X) if X.shape[1] < X.shape[0] else KernelSpace(DenseGram(X @ X.T), X, overwrite=True)
+        return LinearSample(X) if X.shape[1] <= X.shape[0] else KernelSpace(DenseGram(X @ X.T), X, overwrite=True)
 
     def _adapt(self, X: Array, domains: Domains) -> Array:
         authors, source = self.mmd_scaling == "authors", domains.source

@@ -172,7 +172,7 @@ def same(one, other):
     """Whether two fitted attributes are equal; estimators and spectra by their own attributes."""
     if isinstance(one, np.ndarray):
         return np.array_equal(one, other)
-    if hasattr(one, "__dict__") and not callable(one):
+    if type(one).__eq__ is object.__eq__ and hasattr(one, "__dict__") and not callable(one):
         return vars(one).keys() == vars(other).keys() and all(same(vars(one)[k], vars(other)[k]) for k in vars(one))
     return one == other
 
