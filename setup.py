@@ -48,7 +48,7 @@ setup(
     python_requires=">=3.11",
     # The top-level folder kernels/ is installed as shallowda.kernels. It has no __init__.py: with one, Python run in a
     # checkout would hide any other installed package named `kernels`. Every package is listed, none is searched for.
-    packages=["shallowda", "shallowda.datasets", "shallowda.kernels"],
+    packages=["shallowda", "shallowda.datasets", "shallowda.kernels", "shallowda.model_selection"],
     package_dir={"shallowda": "shallowda", "shallowda.kernels": "kernels"},
     package_data={"shallowda": ["py.typed"], "shallowda.kernels": ["cuda/*.cu"]},
     install_requires=[

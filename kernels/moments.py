@@ -6,13 +6,13 @@ and sums are kept in float64: a float32 input costs neither a float64 copy nor t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 
 import numpy as np
 import scipy.sparse as sp
 
-from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace, take_rows, to_numpy
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, merge_rows, namespace, take_rows, to_numpy
 from shallowda.kernels.eigen import fix_signs, psd_eigh, top_eigh
 from shallowda.kernels.planning import thresholds
 
@@ -21,6 +21,7 @@ __all__ = [
     "GroupSums",
     "far_mean",
     "group_sums",
+    "map_rows",
     "mean_and_scatter",
     "resolved",
     "row_blocks",
@@ -41,6 +42,38 @@ def row_blocks(rows: Array) -> Iterator[slice]:
     n, d = rows.shape
     step = max(256, thresholds().row_block_bytes // (16 * max(d, 1)))
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def map_rows(
+    rows: Array, mask: np.ndarray, inside: Callable[[Array], Array], outside: Callable[[Array], Array], width: int
+) -> Array:
+    """Rows in their order, mapped by `inside` where a mask is true and by `outside` elsewhere, block by block.
+
+    Parameters
+    ----------
+    rows : array of shape (n, d)
+    mask : ndarray of shape (n,), bool
+    inside, outside : callable
+        From rows of shape (m, d) to rows of shape (m, width).
+    width : int
+
+    Returns
+    -------
+    mapped : array of shape (n, width), of the dtype of the rows
+    """
+    mapped = namespace(rows).empty((rows.shape[0], width), dtype=rows.dtype, device=rows.device)
+    for block in row_blocks(rows):
+        some, chosen = rows[block, :], mask[block]
+        if chosen.all() or not chosen.any():
+            values = inside(some) if chosen.all() else outside(some)
+        else:
+            values = merge_rows(
+                chosen,
+                inside(take_rows(some, np.flatnonzero(chosen))),
+                outside(take_rows(some, np.flatnonzero(~chosen))),
+            )
+        mapped[block, :] = as_dtype(values, rows.dtype)
+    return mapped
 
 
 def mean_and_scatter(rows: Array) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.special import entr, softmax
 
 from shallowda.kernels import _device
 from shallowda.kernels.arrays import Array, from_numpy, is_numpy, library, namespace, to_numpy
@@ -22,7 +23,7 @@ from shallowda.kernels.operators import Operator
 from shallowda.kernels.pairwise import unit_rows
 from shallowda.kernels.threads import in_threads, parts
 
-__all__ = ["cosine_knn_graph", "kernel_knn_graph", "nearest_row", "normalised_laplacian"]
+__all__ = ["cosine_knn_graph", "kernel_knn_graph", "nearest_row", "normalised_laplacian", "soft_neighbourhood_entropy"]
 
 _BLOCK_BYTES = 64 * 2**20  # one block of products in general code and in graphs
 _QUERIES, _ROWS = 1152, 384  # one block of the screening product, the fastest of those that caches hold
@@ -175,6 +176,30 @@ def _block_length(rows: Array) -> int:
     """How many vectors with an entry for each row make a block."""
     itemsize = namespace(rows).finfo(rows.dtype).bits // 8
     return max(1, _BLOCK_BYTES // (itemsize * rows.shape[0]))
+
+
+def soft_neighbourhood_entropy(rows: np.ndarray, temperature: float) -> float:
+    """Mean entropy of each row's similarities to the others: cosines over a temperature, made shares by softmax.
+
+    Cost: n^2 d, in blocks.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d), n >= 2
+    temperature : float > 0
+
+    Returns
+    -------
+    entropy : float
+        Between 0 (each row has one neighbour) and log(n - 1) (all others are equally near).
+    """
+    unit, total = unit_rows(rows), 0.0
+    for part in parts(len(unit), _block_length(unit)):
+        scores = unit[part] @ unit.T / temperature
+        scores[np.arange(len(scores)), np.arange(part.start, part.stop)] = -np.inf
+        shares = softmax(scores, axis=1)
+        total += float(entr(shares).sum())
+    return total / len(unit)
 
 
 def cosine_knn_graph(X: Array, n_neighbors: int) -> sp.csr_array:

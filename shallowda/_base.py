@@ -21,9 +21,17 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from shallowda._messages import warn
+from shallowda._messages import labels_being_scored, warn
 from shallowda._rows import validated_rows
-from shallowda.domains import Domains, NoTargetWarning, domain_codes, known_labels, label_array, read_domains
+from shallowda.domains import (
+    Domains,
+    NoTargetWarning,
+    domain_codes,
+    known_labels,
+    label_array,
+    read_domains,
+    unlabelled,
+)
 from shallowda.kernels.arrays import (
     Array,
     as_dtype,
@@ -95,6 +103,7 @@ class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
                 f"an array of {library(X)}. Pass X as {self._library} array."
             )
         if sample_domain is None:
+            warn_marks_scored(self)
             return X, np.zeros(X.shape[0], dtype=bool)
         return X, domain_codes(sample_domain, X.shape[0]) >= 0
 
@@ -170,6 +179,19 @@ def warn_dropped(name: str, classes: tuple) -> None:
         warn(
             f"{name}: no target row is labelled {list(classes)}, so the means of these classes are not matched. "
             "Either the target lacks them, or the pseudo-labels have collapsed, which hurts.",
+        )
+
+
+def warn_marks_scored(estimator: Any) -> None:
+    """Say that a scorer of scikit-learn, which is calling, counts the marks of target rows as labels."""
+    y = labels_being_scored()
+    if y is None or -1 in getattr(estimator, "classes_", ()):
+        return
+    marked = int(np.sum(unlabelled(y)))
+    if marked:
+        warn(
+            f"{marked} of {len(y)} rows are marked as unlabelled, and a scorer of scikit-learn counts them as errors. "
+            "Use scoring=source_accuracy, or a score of the target, from shallowda.model_selection.",
         )
 
 

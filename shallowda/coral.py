@@ -19,8 +19,8 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from shallowda._base import BACKENDS, BaseAdapter
 from shallowda._messages import warn
 from shallowda.domains import Domains
-from shallowda.kernels.arrays import Array, as_dtype, from_numpy, merge_rows, namespace, take_rows
-from shallowda.kernels.moments import CovarianceRoot
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, namespace
+from shallowda.kernels.moments import CovarianceRoot, map_rows
 
 __all__ = ["CORAL"]
 
@@ -109,16 +109,14 @@ class CORAL(OneToOneFeatureMixin, BaseAdapter):
         return self._map(X, domains.source)
 
     def _map(self, X: Array, source: np.ndarray) -> Array:
-        xp = namespace(X)
-        if not source.any():
-            return xp.asarray(X, copy=True)
-        rows = xp.astype(take_rows(X, np.flatnonzero(source)), xp.float64)
-        if self.align_mean:
-            rows = rows - from_numpy(self.source_covariance_.mean, X)
-        rows = self.target_covariance_.power(self.source_covariance_.power(rows, -0.5), 0.5)
-        if self.align_mean:
-            rows = rows + from_numpy(self.target_covariance_.mean, X)
-        return merge_rows(source, as_dtype(rows, X.dtype), take_rows(X, np.flatnonzero(~source)))
+        def aligned(rows: Array) -> Array:
+            rows = as_dtype(rows, namespace(rows).float64)
+            if self.align_mean:
+                rows = rows - from_numpy(self.source_covariance_.mean, rows)
+            rows = self.target_covariance_.power(self.source_covariance_.power(rows, -0.5), 0.5)
+            return rows + from_numpy(self.target_covariance_.mean, rows) if self.align_mean else rows
+
+        return map_rows(X, source, aligned, lambda rows: rows, X.shape[1])
 
     @property
     def _n_features_out(self) -> int:

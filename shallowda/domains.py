@@ -90,9 +90,18 @@ class Domains:
         return labels
 
     def split(self, X: Array) -> tuple[Array, Array]:
-        """Source rows and target rows of X; without a target, the source stands for it, so that nothing shifts."""
-        source = take_rows(X, np.flatnonzero(self.source))
-        return source, take_rows(X, np.flatnonzero(self.target)) if self.has_target else source
+        """Source rows and target rows of X; without a target, the source stands for it, so that nothing shifts.
+
+        A domain whose rows lie together, as `pack_domains` puts them, is a view: not to be written into.
+        """
+        source = _selected(X, self.source)
+        return source, _selected(X, self.target) if self.has_target else source
+
+
+def _selected(X: Array, mask: np.ndarray) -> Array:
+    rows = np.flatnonzero(mask)
+    start, stop = rows[0], rows[-1] + 1
+    return X[start:stop, :] if stop - start == len(rows) else take_rows(X, rows)
 
 
 def label_array(y: Any) -> np.ndarray:

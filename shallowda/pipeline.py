@@ -17,7 +17,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from shallowda._base import warn_source_score
+from shallowda._base import warn_marks_scored, warn_source_score
 from shallowda._messages import warn
 from shallowda.domains import NoTargetWarning, domain_codes, known_labels, label_array, row_domains
 
@@ -283,6 +283,7 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         y : ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
+        warn_marks_scored(self)
         return self.estimator_.predict(X)
 
     @available_if(_inner_has("predict_proba"))

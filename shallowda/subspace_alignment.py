@@ -10,6 +10,7 @@ B. Fernando, A. Habrard, M. Sebban, T. Tuytelaars. Unsupervised visual domain ad
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ import numpy as np
 from shallowda._messages import warn
 from shallowda._subspaces import SubspaceAdapter
 from shallowda.domains import Domains
-from shallowda.kernels.arrays import Array, as_dtype, from_numpy, merge_rows, take_rows, to_numpy
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, to_numpy
+from shallowda.kernels.moments import map_rows
 
 __all__ = ["SubspaceAlignment"]
 
@@ -101,12 +103,14 @@ class SubspaceAlignment(SubspaceAdapter):
         return self._map(X, domains.source)
 
     def _map(self, X: Array, source: np.ndarray) -> Array:
-        def embedded(mask: np.ndarray, mean: Array, components: Array) -> Array:
-            rows = take_rows(X, np.flatnonzero(mask)) - as_dtype(from_numpy(mean, X), X.dtype)
-            return rows @ as_dtype(from_numpy(components, X), X.dtype).T
+        def embedding(mean: Array, components: Array) -> Callable[[Array], Array]:
+            mean, components = (as_dtype(from_numpy(part, X), X.dtype) for part in (mean, components))
+            return lambda rows: (rows - mean) @ components.T
 
-        return merge_rows(
+        return map_rows(
+            X,
             source,
-            embedded(source, self.source_mean_, self.source_components_),
-            embedded(~source, self.mean_, self.components_),
+            embedding(self.source_mean_, self.source_components_),
+            embedding(self.mean_, self.components_),
+            self.components_.shape[0],
         )

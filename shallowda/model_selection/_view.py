@@ -1,0 +1,150 @@
+"""A fitted model seen by a scorer: what it says of rows, each mapped by the map of its own domain."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from shallowda.domains import domain_codes, label_array, unlabelled
+from shallowda.kernels.arrays import to_numpy
+from shallowda.pipeline import accepts_domains, domain_readers_inside
+
+__all__ = ["View"]
+
+
+class View:
+    """Labels, probabilities and embedding of rows under a fitted estimator, for the scorer of that name.
+
+    A `Pipeline` is walked step by step, so that adapters with a source map of their own (CORAL, SubspaceAlignment,
+    PerDomain) apply it to source rows. Rows are target rows where y marks them or `sample_domain` says so.
+
+    Attributes
+    ----------
+    codes : ndarray of shape (n,), int
+        >= 0 for source rows, < 0 for target rows.
+    source, target : ndarray of int
+        Positions of the rows of either kind.
+    """
+
+    def __init__(self, name: str, estimator: Any, X: Any, y: Any, sample_domain: Any) -> None:
+        self.name, self.estimator, self.X = name, getattr(estimator, "best_estimator_", estimator), X
+        if y is None and sample_domain is None:
+            raise ValueError(f"{name} must know which rows are target rows: pass y with its marks, or sample_domain.")
+        self.y = None if y is None else label_array(y)
+        n = len(sample_domain) if y is None else len(y)
+        classes = getattr(self.estimator, "classes_", None)
+        self.codes = domain_codes(sample_domain, n) if self.y is None else _codes(self.y, sample_domain, classes)
+        self.source, self.target = np.flatnonzero(self.codes >= 0), np.flatnonzero(self.codes < 0)
+
+    def require(self, *, source: int = 0, target: int = 0) -> None:
+        """Refuse rows that hold fewer than this of either domain."""
+        if source and self.y is None:
+            raise ValueError(f"{self.name} needs the labels of the source rows: pass y.")
+        if len(self.source) < source:
+            raise ValueError(
+                "y marks every row as unlabelled: there is no label to work with."
+                if not len(self.source)
+                else f"{self.name} needs at least {source} labelled source rows; there are {len(self.source)}."
+            )
+        if len(self.target) < target:
+            raise ValueError(
+                f"{self.name} looks at target rows, and needs at least {target} of them; there are "
+                f"{len(self.target)}. In a search, keep them in the test parts: cv=StratifiedSourceTargetKFold("
+                "target_test=True)."
+            )
+
+    @cached_property
+    def source_labels(self) -> np.ndarray:
+        """Given labels of the source rows."""
+        return label_array(np.asarray(self.y)[self.source])
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """Predicted label of each row."""
+        return self._last("predict")
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predicted labels of other rows, taken for target rows."""
+        return self.estimator.predict(X)
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """Class probabilities of each row, if they are more than a vote for one class.
+
+        Raises
+        ------
+        ValueError
+            If the classifier has none, or gives every row to one class with certainty.
+        """
+        advice = (
+            "Use a classifier that has them: estimator=LogisticRegression() in the adapter, or as the last step of "
+            "the pipeline."
+        )
+        if not hasattr(self._final[0], "predict_proba"):
+            raise ValueError(
+                f"{self.name} needs class probabilities, and {type(self._final[0]).__name__} has none. {advice}"
+            )
+        probabilities = self._last("predict_proba")
+        if np.all(probabilities.max(axis=1, initial=0.0) >= 1.0):
+            raise ValueError(
+                f"{self.name} needs class probabilities, and every prediction here is certain (one-hot, as of a "
+                f"nearest neighbour), so that any model would get the best possible score. {advice}"
+            )
+        return probabilities
+
+    @cached_property
+    def embedding(self) -> np.ndarray:
+        """Each row as the base classifier sees it; the rows themselves for a classifier that transforms nothing."""
+        final, rows = self._final
+        if hasattr(final, "transform") and accepts_domains(final, "transform"):
+            rows = final.transform(rows, sample_domain=self.codes)
+        return np.asarray(to_numpy(rows.toarray() if hasattr(rows, "toarray") else rows), dtype=float)
+
+    @cached_property
+    def inputs(self) -> np.ndarray:
+        """The rows themselves."""
+        rows = self.X.toarray() if hasattr(self.X, "toarray") else self.X
+        return np.asarray(to_numpy(rows), dtype=float)
+
+    @cached_property
+    def _final(self) -> tuple[Any, Any]:
+        """The last estimator, and the rows as they reach it."""
+        final, rows = self.estimator, self.X
+        while isinstance(final, Pipeline):
+            rows, final = self._transform(final[:-1], rows), final.steps[-1][1]
+        return final, rows
+
+    def _last(self, method: str) -> np.ndarray:
+        final, rows = self._final
+        return to_numpy(getattr(final, method)(rows, **self._domain_of_rows(final, method)))
+
+    def _transform(self, step: Any, X: Any) -> Any:
+        if isinstance(step, Pipeline):
+            for _, inner in step.steps:
+                X = self._transform(inner, X)
+            return X
+        if step is None or isinstance(step, str):  # "passthrough"
+            return X
+        return step.transform(X, **self._domain_of_rows(step, "transform"))
+
+    def _domain_of_rows(self, estimator: Any, method: str) -> dict:
+        if accepts_domains(estimator, method):
+            return {"sample_domain": self.codes}
+        if inside := domain_readers_inside(estimator):
+            raise ValueError(
+                f"{self.name} cannot reach the source map of {inside[0]} inside {type(estimator).__name__}: it would "
+                "score source rows by the target's map. Put it in a step of its own."
+            )
+        return {}
+
+
+def _codes(y: np.ndarray, sample_domain: Any, classes: np.ndarray | None) -> np.ndarray:
+    if sample_domain is not None:
+        return domain_codes(sample_domain, len(y))
+    marks = unlabelled(y)
+    if classes is not None and classes.dtype.kind in "if" and -1 in classes and y.dtype.kind in "if":
+        marks &= y != -1  # the -1 of {-1, +1} is a label
+    return np.where(marks, -1, 0)
