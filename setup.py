@@ -9,7 +9,8 @@ HERE = Path(__file__).resolve().parent
 
 DEMO = ["matplotlib>=3.8", "pillow>=10.3", "rich>=13"]
 BENCH = ["matplotlib>=3.8", "rich>=13"]
-NOTEBOOKS = [*DEMO, "ipykernel>=6.29", "nbclient>=0.10", "pandas>=2.2"]
+REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
+NOTEBOOKS = [*DEMO, *REPORT, "ipykernel>=6.29", "nbclient>=0.10", "pandas>=2.2"]
 TEST = [
     *NOTEBOOKS,
     "array-api-compat>=1.11",
@@ -48,9 +49,19 @@ setup(
     python_requires=">=3.11",
     # The top-level folder kernels/ is installed as shallowda.kernels. It has no __init__.py: with one, Python run in a
     # checkout would hide any other installed package named `kernels`. Every package is listed, none is searched for.
-    packages=["shallowda", "shallowda.datasets", "shallowda.kernels", "shallowda.model_selection"],
+    packages=[
+        "shallowda",
+        "shallowda.datasets",
+        "shallowda.diagnosis",
+        "shallowda.kernels",
+        "shallowda.model_selection",
+    ],
     package_dir={"shallowda": "shallowda", "shallowda.kernels": "kernels"},
-    package_data={"shallowda": ["py.typed"], "shallowda.kernels": ["cuda/*.cu"]},
+    package_data={
+        "shallowda": ["py.typed"],
+        "shallowda.diagnosis": ["*.jinja"],
+        "shallowda.kernels": ["cuda/*.cu"],
+    },
     install_requires=[
         "joblib>=1.4,<2",
         "numba>=0.61",  # the lower bound stays at or below 0.64, or cuML cannot be installed beside shallowda
@@ -62,6 +73,7 @@ setup(
     extras_require={
         "demo": DEMO,
         "notebooks": NOTEBOOKS,
+        "report": REPORT,
         "test": TEST,
         "dev": DEV,
         "bench": BENCH,

@@ -7,6 +7,8 @@ and sums are kept in float64: a float32 input costs neither a float64 copy nor t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import copy
 
 import numpy as np
@@ -26,8 +28,11 @@ __all__ = [
     "resolved",
     "row_blocks",
     "scatter_spectrum",
+    "shared_moments",
     "weighted_products",
 ]
+
+_shared: ContextVar[dict | None] = ContextVar("shared_moments", default=None)
 
 OVERFLOW = "X is so large that products of its features overflow. Scale the features down."
 
@@ -76,6 +81,24 @@ def map_rows(
     return mapped
 
 
+@contextmanager
+def shared_moments() -> Iterator[None]:
+    """Context in which `mean_and_scatter` of the same NumPy rows is computed once; nothing may write into them.
+
+    For several methods that are fitted on one array. The results are kept until the context is left.
+    """
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def _identity(rows: np.ndarray) -> tuple:
+    """Which memory an array stands for, and how."""
+    return rows.__array_interface__["data"][0], rows.shape, rows.strides, rows.dtype.str
+
+
 def mean_and_scatter(rows: Array) -> tuple[Array, Array]:
     """Mean and scatter matrix ``sum_i (x_i - mean)(x_i - mean)^T = X^T H X``, from one pass.
 
@@ -92,12 +115,23 @@ def mean_and_scatter(rows: Array) -> tuple[Array, Array]:
     -------
     mean : array of shape (d,), float64
     scatter : array of shape (d, d), float64, symmetric
+        Not to be written into: see `shared_moments`.
 
     Raises
     ------
     ValueError
         If the products overflow.
     """
+    shared = _shared.get()
+    if shared is None or not is_numpy(rows):
+        return _mean_and_scatter(rows)
+    key = _identity(rows)
+    if key not in shared:
+        shared[key] = (rows, *_mean_and_scatter(rows))  # with the rows, whose memory is then not given away
+    return shared[key][1:]
+
+
+def _mean_and_scatter(rows: Array) -> tuple[Array, Array]:
     xp = namespace(rows)
     n, d = rows.shape
     some = xp.astype(rows[:: max(1, n // _SHIFT_ROWS), :], xp.float64)

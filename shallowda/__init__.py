@@ -11,6 +11,7 @@ if not _os.path.isdir(_os.path.join(__path__[0], "kernels")):  # a source tree: 
 
 from shallowda._version import __version__
 from shallowda.artl import ARTL
+from shallowda.auto_adapt import AutoAdapt, portfolio
 from shallowda.bda import BDA
 from shallowda.coral import CORAL
 from shallowda.domains import NoTargetWarning, pack_domains
@@ -29,6 +30,7 @@ __all__ = [
     "GFK",
     "JDA",
     "TJM",
+    "AutoAdapt",
     "LabeledOnly",
     "NoTargetWarning",
     "OneNearestNeighbor",
@@ -38,5 +40,6 @@ __all__ = [
     "__version__",
     "make_pipeline",
     "pack_domains",
+    "portfolio",
     "rank_of_domains",
 ]

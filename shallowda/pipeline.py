@@ -461,7 +461,7 @@ def make_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> skl
     """
     pipeline = sklearn.pipeline.make_pipeline(*steps, memory=memory, verbose=verbose)
     *before, (name, last) = pipeline.steps
-    pipeline.steps = [*((key, _supervised_on_source(step)) for key, step in before), (name, _on_source(last))]
+    pipeline.steps = [*((key, _supervised_on_source(step)) for key, step in before), (name, on_source(last))]
     return pipeline
 
 
@@ -474,7 +474,7 @@ def _supervised_on_source(step: Any) -> Any:
     return LabeledOnly(step) if needs_labels else step
 
 
-def _on_source(last: Any) -> Any:
+def on_source(last: Any) -> Any:
     """The last step, trained on labelled rows only unless it reads domains itself."""
     if not hasattr(last, "predict") or accepts_domains(last, "fit"):
         return last
@@ -485,7 +485,7 @@ def _on_source(last: Any) -> Any:
         *before, (name, end) = last.steps
         if accepts_domains(end, "fit"):
             return last
-        steps = [*((key, _supervised_on_source(step)) for key, step in before), (name, _on_source(end))]
+        steps = [*((key, _supervised_on_source(step)) for key, step in before), (name, on_source(end))]
         return sklearn.pipeline.Pipeline(steps, memory=last.memory, verbose=last.verbose)
     searched = getattr(last, "estimator", None) if hasattr(last, "cv") else None
     if isinstance(searched, sklearn.pipeline.Pipeline):

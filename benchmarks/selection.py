@@ -1,0 +1,251 @@
+"""Choosing without target labels, on real tasks: ``python benchmarks/selection.py`` (needs SHALLOWDA_DATA, rich).
+
+For each task: the source alone, the best candidate of AutoAdapt's portfolio by the target's labels (the oracle, which
+no one has), the candidate that each label-free score would choose, and AutoAdapt. Features are as they were extracted
+(histograms divided by their sum, missing values filled by medians); scaling is the candidates' business. Rows are drawn
+at random, the same for everybody. Results: ``results/selection.json`` and ``docs/selection.md``, written after each
+task.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+from joblib import Parallel, delayed
+from rich.console import Console
+from rich.table import Table
+from sklearn.base import clone
+from sklearn.model_selection import cross_validate
+from tasks import SURF, Task, folder
+
+from shallowda import AutoAdapt, pack_domains, portfolio
+from shallowda.auto_adapt import SOURCE_ONLY
+from shallowda.model_selection import (
+    CircularValidation,
+    ClusterValidity,
+    DeepEmbeddedValidation,
+    EmbeddingDiscrepancy,
+    ImportanceWeightedAccuracy,
+    InformationMaximization,
+    MixVal,
+    PredictionEntropy,
+    SoftNeighborhoodDensity,
+    StratifiedSourceTargetShuffleSplit,
+    source_accuracy,
+)
+
+HERE = Path(__file__).resolve().parent
+HELD_OUT = {  # scores of source rows that were not trained on
+    "source accuracy": source_accuracy,
+    "importance-weighted accuracy": ImportanceWeightedAccuracy(),
+    "importance-weighted, input space": ImportanceWeightedAccuracy(space="input"),
+    "deep embedded validation": DeepEmbeddedValidation(),
+}
+ON_TARGET = {
+    "circular validation": CircularValidation(),
+    "MixVal": MixVal(),
+    "cluster validity": ClusterValidity(),
+    "discrepancy (MMD)": EmbeddingDiscrepancy(),
+    "soft neighbourhood density": SoftNeighborhoodDensity(),
+    "prediction entropy": PredictionEntropy(),
+    "information maximisation": InformationMaximization(),
+}
+SCORES = (*HELD_OUT, *ON_TARGET)
+
+
+def mat(data: Path, file: str, rows: str = "fts") -> tuple[np.ndarray, np.ndarray]:
+    """Rows and labels of a MATLAB file."""
+    content = scipy.io.loadmat(data / file)
+    return content[rows].astype(float), content["labels"].ravel().astype(int)
+
+
+def surf(data: Path, domain: str) -> tuple[np.ndarray, np.ndarray]:
+    """Histograms of visual words."""
+    X, y = mat(data, f"office_caltech10_surf/{SURF[domain]}_SURF_L10.mat")
+    return X / X.sum(axis=1, keepdims=True), y
+
+
+def gas(data: Path, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """A month's readings of a sensor array."""
+    lines = (data / f"gas_sensor_drift/batch{batch}.dat").read_text().split()
+    cells = [line.split(",") for line in lines]
+    return np.array([row[2:130] for row in cells], dtype=float), np.array([row[0] for row in cells])
+
+
+def heart(data: Path, hospital: str) -> tuple[np.ndarray, np.ndarray]:
+    """Patients; NaN where a value is missing."""
+    lines = (data / f"heart_disease_uci/processed.{hospital}.data").read_text().split()[1:]
+    cells = np.array([[np.nan if cell in ("", "?") else float(cell) for cell in line.split(",")] for line in lines])
+    return cells[:, :13], (cells[:, 13] > 0).astype(int)
+
+
+def filled(task: Task) -> Task:
+    """Missing values replaced by the medians of both domains."""
+    Xs, ys, Xt, yt = task
+    median = np.nanmedian(np.concatenate([Xs, Xt]), axis=0)
+    return np.where(np.isnan(Xs), median, Xs), ys, np.where(np.isnan(Xt), median, Xt), yt
+
+
+def pairs(names: tuple, domains: dict, prefix: str) -> Iterator[tuple[str, Task]]:
+    """All ordered pairs of domains."""
+    for source in names:
+        for target in names:
+            if source != target:
+                yield f"{prefix} {source}->{target}", (*domains[source], *domains[target])
+
+
+def tasks(data: Path) -> Iterator[tuple[str, Task]]:
+    """Name and data of every task, features as extracted."""
+    yield from pairs(tuple(SURF), {name: surf(data, name) for name in SURF}, "SURF")
+    names = tuple(SURF.values())
+    yield from pairs(names, {name: mat(data, f"office_caltech10_googlenet/{name}.mat") for name in names}, "GoogLeNet")
+    names = ("webcam", "dslr")
+    decaf = {name: mat(data, f"office_caltech10_decaf6/{name}_decaf.mat", "feas") for name in names}
+    yield from pairs(names, decaf, "DeCAF")
+    for name in ("MNIST_vs_USPS", "USPS_vs_MNIST"):
+        content = scipy.io.loadmat(data / f"digits/{name}.mat")
+        rows, labels = ([content[key] for key in keys] for keys in (("X_src", "X_tar"), ("Y_src", "Y_tar")))
+        source, target = ((X.T.astype(float), y.ravel()) for X, y in zip(rows, labels, strict=True))
+        yield f"digits {name.replace('_vs_', '->')}", (*source, *target)
+    names = ("books", "dvd", "elec")
+    yield from pairs(names, {name: mat(data, f"amazon_reviews_400/{name}_400.mat") for name in names}, "Amazon")
+    batches = {number: gas(data, number) for number in range(1, 7)}
+    for source, target in ((1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (2, 3), (2, 4), (2, 6), (6, 1), (6, 2)):
+        yield f"gas {source}->{target}", (*batches[source], *batches[target])
+    names = ("cleveland", "hungarian", "switzerland", "va")
+    for name, task in pairs(names, {name: heart(data, name) for name in names}, "heart"):
+        yield name, filled(task)
+    content = scipy.io.loadmat(data / "sms_mail_spam/da_sm_spam.mat")
+    X, y, border = np.log1p(content["D"].astype(float)), content["y"].ravel().astype(int), content["domains"][0, 1]
+    sms, mail = (X[:border], y[:border]), (X[border:], y[border:])
+    yield "spam SMS->mail", (*sms, *mail)
+    yield "spam mail->SMS", (*mail, *sms)
+
+
+def drawn(task: Task, rows: int) -> Task:
+    """At most so many random rows of either domain, without target rows of classes that the source lacks."""
+    Xs, ys, Xt, yt = task
+    random = np.random.RandomState(0)
+    of_source, of_target = random.permutation(len(Xs))[:rows], random.permutation(len(Xt))[:rows]
+    of_target = of_target[np.isin(yt[of_target], ys[of_source])]
+    return Xs[of_source], ys[of_source], Xt[of_target], yt[of_target]
+
+
+def measure(name: str, task: Task) -> dict:
+    """Target accuracies in percent: of each candidate, of what each score chooses, of AutoAdapt."""
+    warnings.simplefilter("ignore")
+    Xs, ys, Xt, yt = task
+    codes = np.unique(ys, return_inverse=True)[1]
+    X, y, _ = pack_domains(Xs, codes, Xt)
+    truth = np.searchsorted(np.unique(ys), yt)
+    auto = AutoAdapt(scoring=ON_TARGET).fit(X, y)
+    results, candidates = auto.results_, portfolio(X.shape[1])
+    split = StratifiedSourceTargetShuffleSplit(1, test_size=1 / 3, random_state=0, target_test=True)
+    accuracy, scores = {}, {score: {} for score in SCORES}
+    for position, candidate in enumerate(results["candidate"].tolist()):
+        if results["error"][position] or candidate not in candidates:
+            continue
+        model = clone(candidates[candidate])
+        held_out = cross_validate(model, X, y, scoring=HELD_OUT, cv=split)
+        accuracy[candidate] = float(np.mean(auto.estimators_.get(candidate, model.fit(X, y)).predict(Xt) == truth))
+        for score in HELD_OUT:
+            scores[score][candidate] = float(held_out[f"test_{score}"][0])
+        for score in ON_TARGET:
+            scores[score][candidate] = float(results[score][position])
+    alone = float(np.mean(auto.estimators_.get(SOURCE_ONLY, auto.best_estimator_).predict(Xt) == truth))
+    chosen = {}
+    for score, values in scores.items():
+        known = {candidate: value for candidate, value in values.items() if np.isfinite(value)}
+        chosen[score] = accuracy[max(known, key=known.get)] if known else float("nan")
+    return {
+        "task": name,
+        "rows": [len(Xs), len(Xt)],
+        "source only": 100 * alone,
+        "oracle": 100 * max(alone, *accuracy.values()),
+        "AutoAdapt": 100 * float(np.mean(auto.predict(Xt) == truth)),
+        "fallback": auto.fallback_,
+        "candidates": {candidate: 100 * value for candidate, value in accuracy.items()},
+        **{score: 100 * value for score, value in chosen.items()},
+    }
+
+
+def summary(found: list[dict]) -> list[tuple[str, float, float, float]]:
+    """Mean accuracy, mean regret, and per cent of tasks more than a point below the source alone, of each choice."""
+    alone, oracle = (np.array([task[key] for task in found]) for key in ("source only", "oracle"))
+    every = [set(task["candidates"]) for task in found]
+    common = sorted(set.intersection(*every))
+    means = {name: np.mean([task["candidates"][name] for task in found]) for name in common}
+    single = max(means, key=means.get)
+    choices = {
+        "source only": alone,
+        f"best single candidate on average ({single})": np.array([task["candidates"][single] for task in found]),
+        **{score: np.array([task[score] for task in found]) for score in SCORES},
+        "AutoAdapt": np.array([task["AutoAdapt"] for task in found]),
+        "oracle": oracle,
+    }
+    return [
+        (name, float(np.nanmean(values)), float(np.nanmean(oracle - values)), 100 * float(np.mean(values < alone - 1)))
+        for name, values in choices.items()
+    ]
+
+
+def report(found: list[dict], rows: int) -> str:
+    """The page of the documentation."""
+    lines = [
+        "# Choosing without target labels: evidence",
+        "",
+        "Generated by `python benchmarks/selection.py`; do not edit. What is compared, and how, is said there.",
+        "",
+        f"{len(found)} tasks, at most {rows} rows of each domain. Accuracies in per cent. Regret: points below the "
+        "best candidate of the portfolio on that task, which only the target's labels tell. Below: share of tasks "
+        "on which the choice is more than one point worse than the source alone.",
+        "",
+        "| choice by | mean accuracy | mean regret | below the source alone |",
+        "| --- | ---: | ---: | ---: |",
+        *(f"| {name} | {mean:.1f} | {regret:.1f} | {below:.0f} % |" for name, mean, regret, below in summary(found)),
+        "",
+        "## Tasks",
+        "",
+        "| task | source only | AutoAdapt | oracle | nothing adapted because |",
+        "| --- | ---: | ---: | ---: | --- |",
+        *(
+            f"| {task['task']} | {task['source only']:.1f} | {task['AutoAdapt']:.1f} | {task['oracle']:.1f} | "
+            f"{task['fallback']} |"
+            for task in found
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="tasks whose name holds one of these")
+    parser.add_argument("--rows", type=int, default=500, help="of each domain at most (default: 500)")
+    parser.add_argument("--n-jobs", type=int, default=2, help="tasks at a time (default: 2)")
+    options = parser.parse_args()
+    wanted = [(name, task) for name, task in tasks(folder()) if any(text in name for text in options.only)]
+    run = Parallel(n_jobs=options.n_jobs, return_as="generator")(
+        delayed(measure)(name, drawn(task, options.rows)) for name, task in wanted
+    )
+    console, found = Console(stderr=True), []
+    for task in run:
+        found.append(task)
+        console.print(f"{task['task']}: {task['source only']:.1f} -> {task['AutoAdapt']:.1f} ({task['oracle']:.1f})")
+        if options.only == [""]:
+            (HERE / "results" / "selection.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            (HERE.parent / "docs" / "selection.md").write_text(report(found, options.rows), encoding="utf-8")
+    table = Table("choice by", "mean accuracy", "mean regret", "below the source alone")
+    for name, *figures in summary(found):
+        table.add_row(name, *(f"{figure:.1f}" for figure in figures))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
