@@ -195,6 +195,16 @@ def summary(found: list[dict]) -> list[tuple[str, float, float, float]]:
     ]
 
 
+def shortfall(task: dict) -> str:
+    """A line of the table of large regrets."""
+    candidates = task["candidates"]
+    near = sum(value > task["oracle"] - 3 for value in candidates.values())
+    return (
+        f"| {task['task']} | {task['AutoAdapt']:.1f} | {task['oracle']:.1f} | {max(candidates, key=candidates.get)} | "
+        f"{near} of {len(candidates)} | {task['fallback']} |"
+    )
+
+
 def report(found: list[dict], rows: int) -> str:
     """The page of the documentation."""
     lines = [
@@ -209,6 +219,15 @@ def report(found: list[dict], rows: int) -> str:
         "| choice by | mean accuracy | mean regret | below the source alone |",
         "| --- | ---: | ---: | ---: |",
         *(f"| {name} | {mean:.1f} | {regret:.1f} | {below:.0f} % |" for name, mean, regret, below in summary(found)),
+        "",
+        "## Where the vote falls short",
+        "",
+        "The tasks with the largest regret. Where few candidates come near the best one, agreement cannot find it: no "
+        "more than chance or labels could. Where nothing was adapted, the rule gave up a gain that it could not see.",
+        "",
+        "| task | AutoAdapt | oracle | best candidate | candidates within 3 points of it | nothing adapted because |",
+        "| --- | ---: | ---: | --- | ---: | --- |",
+        *(shortfall(task) for task in sorted(found, key=lambda task: task["AutoAdapt"] - task["oracle"])[:8]),
         "",
         "## Tasks",
         "",
@@ -229,7 +248,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="tasks whose name holds one of these")
     parser.add_argument("--rows", type=int, default=500, help="of each domain at most (default: 500)")
     parser.add_argument("--n-jobs", type=int, default=2, help="tasks at a time (default: 2)")
+    parser.add_argument("--report", action="store_true", help="only write the page anew, from the results at hand")
     options = parser.parse_args()
+    results, page = HERE / "results" / "selection.json", HERE.parent / "docs" / "selection.md"
+    if options.report:
+        page.write_text(report(json.loads(results.read_text(encoding="utf-8")), options.rows), encoding="utf-8")
+        return
     wanted = [(name, task) for name, task in tasks(folder()) if any(text in name for text in options.only)]
     run = Parallel(n_jobs=options.n_jobs, return_as="generator")(
         delayed(measure)(name, drawn(task, options.rows)) for name, task in wanted
@@ -239,8 +263,8 @@ def main() -> None:
         found.append(task)
         console.print(f"{task['task']}: {task['source only']:.1f} -> {task['AutoAdapt']:.1f} ({task['oracle']:.1f})")
         if options.only == [""]:
-            (HERE / "results" / "selection.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            (HERE.parent / "docs" / "selection.md").write_text(report(found, options.rows), encoding="utf-8")
+            results.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            page.write_text(report(found, options.rows), encoding="utf-8")
     table = Table("choice by", "mean accuracy", "mean regret", "below the source alone")
     for name, *figures in summary(found):
         table.add_row(name, *(f"{figure:.1f}" for figure in figures))

@@ -39,7 +39,16 @@ def test_metadata(wheel):
         assert f"{info}/licenses/LICENSE" in archive.namelist()
     assert metadata["Version"] == __version__
     assert metadata["Requires-Python"] == ">=3.11"
-    assert set(metadata.get_all("Provides-Extra")) == {"demo", "notebooks", "report", "test", "dev", "bench", "cuda12", "cuda13"}
+    assert set(metadata.get_all("Provides-Extra")) == {
+        "demo",
+        "notebooks",
+        "report",
+        "test",
+        "dev",
+        "bench",
+        "cuda12",
+        "cuda13",
+    }
     required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     names = {re.match(r"[\w-]+", line).group() for line in required}
     assert names == {"joblib", "numba", "numpy", "scikit-learn", "scipy", "threadpoolctl"}
