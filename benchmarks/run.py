@@ -201,6 +201,8 @@ def main() -> None:
         part.replace(output)
 
     start = time.perf_counter()
+    if options.scratch is not None:
+        options.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
         for name in options.only or known:
             console.print(f"[bold]{name}[/bold]: {known[name].title}")

@@ -8,7 +8,7 @@ import shallowda
 from shallowda.demo import main
 
 ESTIMATORS = [name for name in shallowda.__all__ if hasattr(getattr(shallowda, name), "predict")]
-ADAPTERS = [name for name in ESTIMATORS if name not in ("LabeledOnly", "OneNearestNeighbor")]
+ADAPTERS = [name for name in ESTIMATORS if name not in ("AutoAdapt", "LabeledOnly", "OneNearestNeighbor")]
 
 
 def test_table_names_every_estimator_and_picture_is_written(tmp_path, capsys):
