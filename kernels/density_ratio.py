@@ -5,7 +5,10 @@ Both methods are for rows of few dimensions (20, say): in many, every row is far
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from shallowda.kernels.pairwise import Kernel, median_gamma
 
@@ -121,6 +124,13 @@ def kernel_mean_matching(
         faster = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         ahead = weights + (momentum - 1) / faster * change
         momentum = faster
+    else:
+        warnings.warn(
+            f"Kernel mean matching did not converge in {max_iter} steps: the last changed a weight by "
+            f"{np.abs(change).max():.1e}.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
     return weights
 
 

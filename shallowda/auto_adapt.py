@@ -12,9 +12,11 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
-from time import perf_counter
+from os import PathLike
+from time import perf_counter, time
 from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
 from joblib import Memory, Parallel, delayed
 from numpy.typing import ArrayLike
@@ -32,7 +34,7 @@ from shallowda._messages import warn
 from shallowda.artl import ARTL
 from shallowda.coral import CORAL
 from shallowda.diagnosis.report import DomainShiftReport
-from shallowda.domains import Domains
+from shallowda.domains import Domains, domain_codes
 from shallowda.gfk import GFK
 from shallowda.jda import JDA
 from shallowda.kernels.arrays import is_foreign
@@ -40,7 +42,7 @@ from shallowda.kernels.moments import shared_moments
 from shallowda.model_selection import CircularValidation, MixVal
 from shallowda.model_selection._view import View
 from shallowda.nearest import OneNearestNeighbor
-from shallowda.pipeline import PerDomain, accepts_domains, make_pipeline, on_source
+from shallowda.pipeline import PerDomain, accepts_domains, make_pipeline, on_source, supervised_on_source
 from shallowda.subspace_alignment import SubspaceAlignment
 from shallowda.tca import TCAEstimator
 
@@ -104,7 +106,7 @@ class _Record(NamedTuple):
 
     name: str
     model: Any
-    labels: np.ndarray | None  # codes, of the target rows
+    labels: np.ndarray | None  # predicted, of the target rows
     scores: dict[str, float]
     seconds: float
     error: str
@@ -141,7 +143,7 @@ class AutoAdapt(DomainAwareClassifier):
         Given to every candidate that has this parameter; see `TCAEstimator`.
     n_jobs : int, optional
         Scalings at a time, as in joblib. Candidates of one scaling share its rows and their moments.
-    memory : str or joblib.Memory, optional
+    memory : str, path or joblib.Memory, optional
         Where finished candidates are kept: a fit that was interrupted goes on from there.
     random_state : int, RandomState or None, default=0
         Seed of candidates that have none, and of the report.
@@ -204,7 +206,7 @@ class AutoAdapt(DomainAwareClassifier):
         "time_budget": [Interval(Real, 0, None, closed="neither"), None],
         "memory_budget": [Interval(Real, 0, None, closed="neither"), None],
         "n_jobs": [Integral, None],
-        "memory": [str, Memory, None],
+        "memory": [str, PathLike, Memory, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -253,21 +255,25 @@ class AutoAdapt(DomainAwareClassifier):
         ValueError
             If the input is unfit, or the source-only candidate fails.
         """
-        started = perf_counter()
+        started = time()  # the clock that all processes share
         X, domains = self._read(X, y, sample_domain)
         if is_foreign(X):
             raise TypeError("AutoAdapt takes NumPy arrays: many of its candidates know no others.")
+        if domains.n_classes < 2:
+            raise ValueError(f"AutoAdapt needs at least two classes in the source; there is {domains.n_classes} class.")
+        scoring = {"circular": CircularValidation(), "mixed": MixVal()} if self.scoring is None else dict(self.scoring)
+        _check_scoring(scoring)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.report_ = _report(X, domains, seed)
         self.fallback_ = self._reason(domains)
         candidates = self._prepared(X.shape[1], seed)
         if not domains.has_target:
             candidates = {SOURCE_ONLY: candidates[SOURCE_ONLY]}
-        scoring = {"circular": CircularValidation(), "mixed": MixVal()} if self.scoring is None else dict(self.scoring)
-        left = None if self.time_budget is None else self.time_budget - (perf_counter() - started)
-        evaluate, memory = delayed(_evaluate_group), check_memory(self.memory)
+        deadline = None if self.time_budget is None else started + self.time_budget
+        memory = check_memory(str(self.memory) if isinstance(self.memory, PathLike) else self.memory)
+        evaluate, task = delayed(_evaluate_group), _Task(X, _labels(domains), domains.codes)
         found = Parallel(n_jobs=self.n_jobs, verbose=self.verbose)(
-            evaluate(head, members, X, domains, scoring, memory, left) for head, members in _grouped(candidates)
+            evaluate(head, members, task, scoring, memory, deadline) for head, members in _grouped(candidates)
         )
         records = {record.name: record for group in found for record in group}
         if records[SOURCE_ONLY].error:
@@ -281,12 +287,14 @@ class AutoAdapt(DomainAwareClassifier):
         report, n_target = self.report_, int(np.sum(domains.target))
         if not n_target:
             return "there is no target row"
-        if report is None or n_target < _FEW_PER_CLASS * domains.n_classes:
+        if n_target < _FEW_PER_CLASS * domains.n_classes:
             return f"{n_target} target rows for {domains.n_classes} classes are too few to adapt to"
+        if report is None:
+            return "no feature varies, or a domain has a single row"
         if not (report.is_shifted or report.is_aligned):
             return f"no shift is detectable (p = {report.p_value:.2g}, AUC {report.separability.auc:.2f})"
-        chance = 1.0 / domains.n_classes
-        if domains.n_classes > 1 and not report.source_accuracy >= chance + _SOUND * (1.0 - chance):
+        chance = 1.0 / max(len(report.predicted_shares), 1)  # of the classes that have rows enough to be judged
+        if report.source_accuracy < chance + _SOUND * (1.0 - chance):
             return (
                 f"the classes are hard to tell apart even on the source (balanced held-out accuracy "
                 f"{report.source_accuracy:.2f}, by chance {chance:.2f}), so there is nothing to align them by"
@@ -319,9 +327,10 @@ class AutoAdapt(DomainAwareClassifier):
     def _weigh(self, candidates: dict[str, Any], records: dict[str, _Record], domains: Domains) -> None:
         """Weights, leaderboard, and who predicts."""
         names = [name for name in candidates if name in records and not records[name].error]
-        labels = np.stack([np.asarray(records[name].labels) for name in names])
+        labels = np.stack([domains.encode(np.asarray(records[name].labels)) for name in names])
         if labels.shape[1]:
-            majority = _votes(labels, np.ones(len(names)), domains.n_classes).argmax(axis=1)
+            even = np.r_[1.0 + 1e-9, np.ones(len(names) - 1)]  # among equals the source-only candidate decides
+            majority = _votes(labels, even, domains.n_classes).argmax(axis=1)
             agreement = (labels == majority).mean(axis=1)
         else:
             agreement = np.ones(len(names))
@@ -345,7 +354,7 @@ class AutoAdapt(DomainAwareClassifier):
             return np.concatenate([np.asarray(values)[order], np.full(len(failed), empty)])
 
         everyone = [*(names[i] for i in order), *failed]
-        alone = records[SOURCE_ONLY].labels
+        alone = labels[names.index(SOURCE_ONLY)]
         self.results_ = {
             "candidate": np.array(everyone),
             "weight": column(weights, 0.0),
@@ -375,9 +384,10 @@ class AutoAdapt(DomainAwareClassifier):
         shares : ndarray of shape (n_samples, n_classes)
         """
         check_is_fitted(self)
-        X, source = self._rows(X, sample_domain)
-        codes = np.where(source, 0, -1)
-        labels = [View(type(self).__name__, model, X, None, codes).predicted for model in self.estimators_.values()]
+        X, _ = self._rows(X, sample_domain)
+        codes = np.full(len(X), -1) if sample_domain is None else domain_codes(sample_domain, len(X))
+        views = (View(type(self).__name__, model, X, None, codes) for model in self.estimators_.values())
+        labels = [np.searchsorted(self.classes_, view.predicted) for view in views]
         return _votes(np.stack(labels), np.array(list(self.weights_.values())), len(self.classes_))
 
     def predict(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
@@ -403,6 +413,7 @@ class AutoAdapt(DomainAwareClassifier):
 
 
 _NOT_TRIED = "not tried"
+_COLUMNS = ("candidate", "weight", "agreement", "changed", "seconds", "error", "warnings", "parameters")
 
 
 def _report(X: np.ndarray, domains: Domains, seed: int) -> DomainShiftReport | None:
@@ -412,62 +423,92 @@ def _report(X: np.ndarray, domains: Domains, seed: int) -> DomainShiftReport | N
     return DomainShiftReport(Xs, domains.labels[domains.source], Xt, random_state=seed)
 
 
+class _Task(NamedTuple):
+    """What every candidate is fitted on: rows, labels (marks on target rows) and domains."""
+
+    X: np.ndarray
+    y: np.ndarray
+    codes: np.ndarray
+
+
+def _labels(domains: Domains) -> np.ndarray:
+    """Class labels of the source rows, and a mark on the target rows whatever their label."""
+    labels = domains.classes[np.maximum(domains.labels, 0)]
+    return np.where(domains.source, labels, "" if labels.dtype.kind in "OUS" else -1)
+
+
+def _check_scoring(scoring: dict[str, Any]) -> None:
+    for name, scorer in scoring.items():
+        if not callable(scorer):
+            raise ValueError(f"scoring[{name!r}] must be a scorer of shallowda.model_selection; it is {scorer!r}.")
+        if name in _COLUMNS:
+            raise ValueError(f"scoring: {name!r} is a column of results_ already. Choose another name.")
+
+
 def _grouped(candidates: dict[str, Any]) -> Iterator[tuple[list, list]]:
     """Candidates with the same first steps: these steps, and name and last step of each."""
     groups: dict[str, tuple[list, list]] = {}
     for name, candidate in candidates.items():
         steps = candidate.steps if isinstance(candidate, Pipeline) else [(type(candidate).__name__.lower(), candidate)]
-        head = [step for step in steps[:-1] if step[1] not in (None, "passthrough")]
-        groups.setdefault(repr(head), (head, []))[1].append((name, steps[-1]))
+        head = [(key, supervised_on_source(step)) for key, step in steps[:-1] if step not in (None, "passthrough")]
+        groups.setdefault(joblib.hash(head), (head, []))[1].append((name, steps[-1]))
     yield from groups.values()
 
 
 def _evaluate_group(
-    head: list, members: list, X: np.ndarray, domains: Domains, scoring: dict, memory: Memory, seconds: float | None
+    head: list, members: list, task: _Task, scoring: dict, memory: Memory, deadline: float | None
 ) -> list[_Record]:
     """Fit the first steps once, then each candidate on their rows, whose moments all of them share."""
-    deadline, Z = None if seconds is None else perf_counter() + seconds, X
-    for _, step in head:
-        Z = step.fit_transform(Z, domains.labels, **_domain_of_rows(step, "fit_transform", domains))
+    Z, started = task.X, perf_counter()
+    try:
+        for _, step in head:
+            if hasattr(step, "fit_transform"):
+                Z = step.fit_transform(Z, task.y, **_domain_of_rows(step, "fit_transform", task))
+            else:
+                step.fit(Z, task.y, **_domain_of_rows(step, "fit", task))
+                Z = step.transform(Z, **_domain_of_rows(step, "transform", task))
+    except Exception as problem:  # of any transformer: it is reported, and other scalings go on
+        error = f"{type(problem).__name__}: {problem}"
+        return [_Record(name, None, None, {}, perf_counter() - started, error, "") for name, _ in members]
     evaluate = memory.cache(_evaluate)
     records = []
     with shared_moments():
         for name, (step_name, last) in members:
-            if deadline is not None and perf_counter() > deadline and name != SOURCE_ONLY:
+            if deadline is not None and time() > deadline and name != SOURCE_ONLY:
                 records.append(_Record(name, None, None, {}, 0.0, f"{_NOT_TRIED}: the time budget was spent", ""))
                 continue
-            last, *found = evaluate(on_source(last), Z, domains, scoring)
+            last, *found = evaluate(on_source(last), task._replace(X=Z), scoring)
             records.append(record := _Record(name, Pipeline([*head, (step_name, last)]), *found))
             logger.info("%s: %.2g s%s", name, record.seconds, f", {record.error}" if record.error else "")
     return records
 
 
-def _evaluate(last: Any, Z: np.ndarray, domains: Domains, scoring: dict) -> tuple:
-    """Fitted classifier, codes of the target rows, scores, seconds, what went wrong, and what it warned of."""
+def _evaluate(last: Any, task: _Task, scoring: dict) -> tuple:
+    """Fitted classifier, labels of the target rows, scores, seconds, what went wrong, and what it warned of."""
     started, labels, scores, error = perf_counter(), None, {}, ""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            last.fit(Z, domains.labels, **_domain_of_rows(last, "fit", domains))
-            labels = View(AutoAdapt.__name__, last, Z, None, domains.codes).predicted[domains.target]
-            scores = {name: _scored(scorer, last, Z, domains) for name, scorer in scoring.items()}
+            last.fit(task.X, task.y, **_domain_of_rows(last, "fit", task))
+            labels = View(AutoAdapt.__name__, last, task.X, None, task.codes).predicted[task.codes < 0]
+            scores = {name: _scored(scorer, last, task) for name, scorer in scoring.items()}
         except Exception as problem:  # of any classifier: it is reported, and the others go on
             error = f"{type(problem).__name__}: {problem}"
     said = dict.fromkeys(str(warning.message) for warning in caught)
     return last, labels, scores, perf_counter() - started, error, "\n".join(said)
 
 
-def _scored(scorer: Any, last: Any, Z: np.ndarray, domains: Domains) -> float:
+def _scored(scorer: Any, last: Any, task: _Task) -> float:
     """A score; NaN, with a warning, where the scorer refuses the classifier."""
     try:
-        return float(scorer(last, Z, domains.labels, sample_domain=domains.codes))
+        return float(scorer(last, task.X, task.y, sample_domain=task.codes))
     except ValueError as refusal:
         warnings.warn(str(refusal), stacklevel=1)
         return float("nan")
 
 
-def _domain_of_rows(estimator: Any, method: str, domains: Domains) -> dict:
-    return {"sample_domain": domains.codes} if accepts_domains(estimator, method) else {}
+def _domain_of_rows(estimator: Any, method: str, task: _Task) -> dict:
+    return {"sample_domain": task.codes} if accepts_domains(estimator, method) else {}
 
 
 def _votes(labels: np.ndarray, weights: np.ndarray, n_classes: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Distances between domains, tests of whether they differ, and the label shift between them.
 
 Every distance takes the rows of two samples, ``distance(Xs, Xt)``, and is 0 for equal samples (the unbiased ones on
-average). Standardise features first unless their units are the same: all but `cmd` depend on them.
+average). Standardise features first unless their units are the same: all but `cmd` and `separability` depend on them.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def _width(Xs: np.ndarray, Xt: np.ndarray, kernel: str | Callable, gamma: float 
     if isinstance(gamma, str):
         if gamma != "median":
             raise ValueError(f"gamma must be a number, 'median' or None; it is {gamma!r}.")
-        return median_gamma(np.concatenate([Xs, Xt]), kernel)
+        X = np.concatenate([Xs, Xt])
+        return 1.0 if np.all(X[0] == X) else median_gamma(X, kernel)  # rows that are all the same have no scale
     return gamma
 
 
@@ -602,10 +603,10 @@ def per_class(
     check_consistent_length(Xs, ys)
     check_consistent_length(Xt, yt)
     result = {}
-    for label in np.unique(ys):
+    for label in np.unique(ys).tolist():
         of_source, of_target = Xs[ys == label], Xt[yt == label]
         enough = min(len(of_source), len(of_target)) >= 2
-        result[label.item()] = float(distance(of_source, of_target, **options)) if enough else float("nan")
+        result[label] = float(distance(of_source, of_target, **options)) if enough else float("nan")
     return result
 
 
@@ -671,6 +672,8 @@ def label_shift(ys: ArrayLike, predicted_source: ArrayLike, predicted_target: Ar
     ys, predicted_source = column_or_1d(ys), column_or_1d(predicted_source)
     predicted_target = column_or_1d(predicted_target)
     check_consistent_length(ys, predicted_source)
+    if not len(predicted_target):
+        raise ValueError("predicted_target is empty: there is no target row to tell class shares from.")
     classes = np.unique(ys)
     if strange := sorted({*predicted_source.tolist(), *predicted_target.tolist()} - set(classes.tolist())):
         raise ValueError(f"The predictions hold classes that ys does not: {strange}.")

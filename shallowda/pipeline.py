@@ -461,11 +461,11 @@ def make_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> skl
     """
     pipeline = sklearn.pipeline.make_pipeline(*steps, memory=memory, verbose=verbose)
     *before, (name, last) = pipeline.steps
-    pipeline.steps = [*((key, _supervised_on_source(step)) for key, step in before), (name, on_source(last))]
+    pipeline.steps = [*((key, supervised_on_source(step)) for key, step in before), (name, on_source(last))]
     return pipeline
 
 
-def _supervised_on_source(step: Any) -> Any:
+def supervised_on_source(step: Any) -> Any:
     """A transformer that needs labels (feature selection, LDA) would learn the mark as a class too."""
     if not hasattr(step, "fit") or accepts_domains(step, "fit") or domain_readers_inside(step):
         return step
@@ -485,7 +485,7 @@ def on_source(last: Any) -> Any:
         *before, (name, end) = last.steps
         if accepts_domains(end, "fit"):
             return last
-        steps = [*((key, _supervised_on_source(step)) for key, step in before), (name, on_source(end))]
+        steps = [*((key, supervised_on_source(step)) for key, step in before), (name, on_source(end))]
         return sklearn.pipeline.Pipeline(steps, memory=last.memory, verbose=last.verbose)
     searched = getattr(last, "estimator", None) if hasattr(last, "cv") else None
     if isinstance(searched, sklearn.pipeline.Pipeline):

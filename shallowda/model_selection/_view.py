@@ -30,7 +30,9 @@ class View:
     """
 
     def __init__(self, name: str, estimator: Any, X: Any, y: Any, sample_domain: Any) -> None:
-        self.name, self.estimator, self.X = name, getattr(estimator, "best_estimator_", estimator), X
+        searched = hasattr(estimator, "cv_results_") and hasattr(estimator, "best_estimator_")
+        self.name, self.estimator, self.X = name, estimator.best_estimator_ if searched else estimator, X
+        self._told = sample_domain is not None
         if y is None and sample_domain is None:
             raise ValueError(f"{name} must know which rows are target rows: pass y with its marks, or sample_domain.")
         self.y = None if y is None else label_array(y)
@@ -132,6 +134,12 @@ class View:
 
     def _domain_of_rows(self, estimator: Any, method: str) -> dict:
         if accepts_domains(estimator, method):
+            sources = [code for code in getattr(estimator, "transformers_", ()) if code >= 0]
+            if len(sources) > 1 and not self._told:
+                raise ValueError(
+                    f"{self.name} does not know which row is of which of {len(sources)} sources: pass sample_domain "
+                    "(in a search, by metadata routing)."
+                )
             return {"sample_domain": self.codes}
         if inside := domain_readers_inside(estimator):
             raise ValueError(
@@ -144,7 +152,9 @@ class View:
 def _codes(y: np.ndarray, sample_domain: Any, classes: np.ndarray | None) -> np.ndarray:
     if sample_domain is not None:
         return domain_codes(sample_domain, len(y))
-    marks = unlabelled(y)
-    if classes is not None and classes.dtype.kind in "if" and -1 in classes and y.dtype.kind in "if":
-        marks &= y != -1  # the -1 of {-1, +1} is a label
-    return np.where(marks, -1, 0)
+    if classes is not None and classes.dtype.kind in "if" and -1 in classes and y.dtype.kind in "if" and -1 in y:
+        raise ValueError(
+            "-1 is one of the classes and the mark of target rows as well, so y does not say which rows are target "
+            "rows: pass sample_domain (in a search, by metadata routing)."
+        )
+    return np.where(unlabelled(y), -1, 0)

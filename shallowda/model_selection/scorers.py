@@ -28,6 +28,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from shallowda.domains import label_array
 from shallowda.kernels.density_ratio import kernel_mean_matching, ulsif
 from shallowda.kernels.neighbours import soft_neighbourhood_entropy
 from shallowda.metrics import coral_distance, mmd, proxy_a_distance
@@ -167,8 +168,11 @@ class _Weighted(_Scorer):
         if self.weights == "kmm":
             return kernel_mean_matching(source, target)
         if self.weights == "ulsif":
-            centres = target[random.permutation(len(target))[:100]]
-            return ulsif(source, random.permutation(target), centres)
+            order = random.permutation(len(source))  # widths are chosen on the first rows of both
+            target = random.permutation(target)
+            weights = np.empty(len(source))
+            weights[order] = ulsif(source[order], target, target[:100])
+            return weights
         domain = (view.codes < 0).astype(int)
         folds = StratifiedKFold(min(5, len(source), len(target)), shuffle=True, random_state=random)
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
@@ -221,8 +225,12 @@ class ImportanceWeightedAccuracy(_Weighted):
 
     def _score(self, view: View) -> float:
         view.require(source=2, target=2)
-        correct = view.predicted[view.source] == view.source_labels
-        return np.average(correct, weights=self._ratio(view))
+        correct, weights = view.predicted[view.source] == view.source_labels, self._ratio(view)
+        if not weights.sum() > 0:
+            raise ValueError(
+                f"{type(self).__name__}: no source row is likely in the target; the domains do not overlap."
+            )
+        return np.average(correct, weights=weights)
 
 
 class DeepEmbeddedValidation(_Weighted):
@@ -358,20 +366,19 @@ class CircularValidation(_Scorer):
 
     def _score(self, view: View) -> float:
         view.require(source=1, target=1)
-        classes, labels = np.unique(view.source_labels, return_inverse=True)
-        known = np.isin(view.predicted, classes)  # a class of the training part may be missing from this one
-        labels_back = np.full(len(view.codes), -1)
-        labels_back[view.target] = np.where(
-            known[view.target], np.searchsorted(classes, view.predicted[view.target]), len(classes)
-        )
-        given = np.unique(labels_back[view.target])
-        if len(given) == 1:
-            back = np.full(len(view.source), given[0])
+        given, guessed = view.source_labels, view.predicted[view.target]
+        every = np.unique(np.concatenate([given, guessed]))
+        if every.dtype.kind in "if" and -1 in every:  # the mark of rows without a label
+            given, guessed = np.searchsorted(every, given), np.searchsorted(every, guessed)
+        if len(np.unique(guessed)) == 1:
+            back = np.full(len(given), guessed[0])
         else:
-            model = clone(view.estimator).fit(view.X, labels_back)
-            back = View(view.name, model, view.X, labels_back, None).predicted[view.source]
-        with_any = np.where(np.isin(back, np.arange(len(classes))), back, len(classes))
-        return np.mean([np.mean(with_any[labels == code] == code) for code in range(len(classes))])
+            labels = np.full(len(view.codes), "" if every.dtype.kind in "OUS" else -1, dtype=object)
+            labels[view.target] = guessed
+            labels = label_array(labels.tolist())
+            model = clone(view.estimator).fit(view.X, labels)
+            back = View(view.name, model, view.X, labels, None).predicted[view.source]
+        return np.mean([np.mean(back[given == label] == label) for label in np.unique(given)])
 
 
 class MixVal(_Scorer):
@@ -481,7 +488,7 @@ class EmbeddingDiscrepancy(_Scorer):
 
     Notes
     -----
-    At most 0 (MMD: at most a little above), larger is better. **Fails** by design when taken alone: an embedding that
+    At most 0, larger is better. **Fails** by design when taken alone: an embedding that
     maps all rows to one point is perfect. Use it beside a score of the classes.
 
     References
@@ -557,9 +564,16 @@ class RankEnsemble(BaseEstimator):
         prefix = "mean_test_"
         scores = {key.removeprefix(prefix): values for key, values in cv_results.items() if key.startswith(prefix)}
         weights = dict.fromkeys(scores, 1.0) if self.weights is None else self.weights
+        if not weights:
+            raise ValueError("There are no scores to rank by: weights is empty, or the search has no named scores.")
         if unknown := sorted(set(weights) - set(scores)):
             raise ValueError(f"weights names {unknown}, and the search has the scores {sorted(scores)}.")
-        ranks = [weight * _ranks(np.asarray(scores[name], dtype=float)) for name, weight in weights.items()]
+        known = {name: np.asarray(scores[name], dtype=float) for name in weights}
+        if all(np.isnan(values).all() for values in known.values()):
+            raise ValueError(
+                f"All scores are NaN, of {sorted(known)}: see the search's warnings, or error_score='raise'."
+            )
+        ranks = [weight * _ranks(known[name]) for name, weight in weights.items()]
         return int(np.argmin(np.sum(ranks, axis=0)))
 
 

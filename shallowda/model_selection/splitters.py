@@ -248,7 +248,8 @@ class LeaveOneSourceOut(_SourceTargetSplitter):
     """Each source domain in turn is the test part; the others and the target are the training part.
 
     The nearest one can come to a test on another domain without target labels: the classifier has never seen a labelled
-    row of the domain that it is scored on. Needs at least two sources.
+    row of the domain that it is scored on. Needs at least two sources; `PerDomain` cannot be in the pipeline, as it has
+    no transformer for a source that it has not seen.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, minimize
 from scipy.stats import norm
+from sklearn.exceptions import ConvergenceWarning
 
 from shallowda.kernels.density_ratio import (
     _clipped_sums,
@@ -107,6 +108,12 @@ def test_projection_on_box_and_sum(low, high):
             other = rng.rand(8)
             other = _projected(other, 1.0, low, high)
             assert (values - point) @ (other - point) <= 1e-8
+
+
+def test_mean_matching_says_when_it_has_not_converged():
+    rng = np.random.RandomState(0)
+    with pytest.warns(ConvergenceWarning, match="did not converge in 2 steps"):
+        kernel_mean_matching(rng.randn(25, 2), rng.randn(15, 2) + 1, max_iter=2)
 
 
 def test_sums_of_clipped_values():

@@ -1,23 +1,44 @@
 """AutoAdapt: the vote, the ways back to the source, budgets, and what is reported."""
 
 import logging
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+import sklearn
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from shallowda import CORAL, JDA, AutoAdapt, NoTargetWarning, TCAEstimator, make_pipeline, pack_domains, portfolio
+from shallowda import (
+    CORAL,
+    JDA,
+    AutoAdapt,
+    NoTargetWarning,
+    PerDomain,
+    TCAEstimator,
+    make_pipeline,
+    pack_domains,
+    portfolio,
+)
 from shallowda.auto_adapt import SOURCE_ONLY
 from shallowda.kernels import moments
-from shallowda.model_selection import CircularValidation, PredictionEntropy, source_accuracy
+from shallowda.model_selection import (
+    CircularValidation,
+    PredictionEntropy,
+    StratifiedSourceTargetKFold,
+    source_accuracy,
+)
 
 FEW = {
     "TCA": make_pipeline(StandardScaler(), TCAEstimator(2)),
@@ -65,7 +86,9 @@ def test_the_vote_by_hand(moved):
     auto = small().fit(X, y)
     models = {SOURCE_ONLY: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)), **FEW}
     labels = np.array([clone(model).fit(X, y).predict(moved.Xt) for model in models.values()])
-    counts = np.array([(labels == code).sum(axis=0) for code in range(3)])
+    counts = np.array(
+        [(labels == code).sum(axis=0) + 0.5 * (labels[0] == code) for code in range(3)]
+    )  # ties: the source
     agreement = (labels == counts.argmax(axis=0)).mean(axis=1)
     weights = agreement**4 / np.sum(agreement**4)
     assert auto.weights_ == pytest.approx(dict(zip(models, weights, strict=True)))
@@ -123,6 +146,67 @@ def test_candidates_without_a_seed_get_one(moved):
     assert trees["tree"].random_state is None
 
 
+def test_scorers_see_the_vote_and_not_its_best_member(moved):
+    X, y = moved.packed
+    named = np.where(y < 0, -1, y + 1)
+    auto = small().fit(X, named)
+    assert source_accuracy(auto, X, named) == np.mean(
+        auto.predict(moved.Xs, sample_domain=np.zeros(200)) == moved.ys + 1
+    )
+    search = GridSearchCV(
+        small(), {"prediction": ["vote"]}, scoring=source_accuracy, cv=StratifiedSourceTargetKFold(2, random_state=0)
+    ).fit(X, named)
+    assert search.best_score_ > 0.8
+
+
+def test_candidates_are_fitted_with_the_labels_they_are_about(moved):
+    X, y = moved.packed
+    names = np.array(["", "cat", "dog", "emu"])[np.where(y < 0, 0, y + 1)]
+    heavy = make_pipeline(StandardScaler(), LogisticRegression(class_weight={"cat": 1.0, "dog": 1.0, "emu": 1e4}))
+    auto = AutoAdapt({SOURCE_ONLY: heavy, **FEW}).fit(X, names)
+    np.testing.assert_array_equal(
+        auto.estimators_[SOURCE_ONLY].predict(moved.Xt), clone(heavy).fit(X, names).predict(moved.Xt)
+    )
+    assert set(auto.best_estimator_.classes_) == {"cat", "dog", "emu"}
+    assert np.isfinite(auto.results_["circular"]).all()
+
+
+def test_several_sources_at_predict(moved):
+    near, far = moved.Xs[:100], 0.1 * moved.Xs[100:] - 10
+    X, y, domain = pack_domains([near, far], [moved.ys[:100], moved.ys[100:]], moved.Xt)
+    pipe = make_pipeline(PerDomain(StandardScaler()), LogisticRegression())
+    auto = AutoAdapt({SOURCE_ONLY: pipe}, scoring={}).fit(X, y, sample_domain=domain)
+    assert np.mean(auto.predict(far, sample_domain=np.ones(100)) == moved.ys[100:]) > 0.9
+
+
+def test_preprocessing_that_looks_alike_is_kept_apart():
+    rng = np.random.RandomState(0)
+    X, y = rng.randn(120, 40), np.r_[np.arange(60) % 2, np.full(60, -1)]
+    X[:, 36] += np.where(y >= 0, 4 * y, 4 * (np.arange(120) % 2))
+    X[60:, :5] += 3
+    heads = {
+        name: make_pipeline(ColumnTransformer([("s", StandardScaler(), [*range(31), column])]), LogisticRegression())
+        for name, column in {"without": 35, "with": 36}.items()
+    }
+    auto = AutoAdapt(heads, scoring={}).fit(X, y)
+    found = dict(zip(auto.results_["candidate"], auto.results_["parameters"], strict=True))
+    assert set(found) == {SOURCE_ONLY, "without", "with"}
+    for name, model in heads.items():
+        alone = clone(model).fit(X, y)
+        np.testing.assert_array_equal(auto.estimators_[name].predict(X[60:]), alone.predict(X[60:]))
+
+
+def test_supervised_first_steps_see_the_source_only():
+    rng = np.random.RandomState(0)
+    y = np.r_[np.arange(60) % 2, np.full(60, -1)]
+    X = rng.randn(120, 2)
+    X[:, 0] += 3 * (np.arange(120) % 2)
+    X[60:, 1] += 50  # the mark, taken for a class, would choose this feature
+    piped = sklearn.pipeline.make_pipeline(SelectKBest(f_classif, k=1), LogisticRegression())
+    auto = AutoAdapt({"chosen": piped}, scoring={}).fit(X, y)
+    assert np.mean(auto.estimators_["chosen"].predict(X[60:]) == np.arange(60) % 2) > 0.9
+
+
 # ------------------------------------------------------------------------------------------------ the leaderboard
 
 
@@ -154,6 +238,20 @@ def test_leaderboard(fitted, moved):
     assert (table["error"] == "").all()
 
 
+class Slow(TransformerMixin, BaseEstimator):
+    """Takes half a second."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def fit(self, X, y=None):
+        time.sleep(0.5)
+        return self
+
+    def transform(self, X):
+        return X
+
+
 class Broken(ClassifierMixin, BaseEstimator):
     def fit(self, X, y):
         raise RuntimeError("it broke")
@@ -174,6 +272,26 @@ def test_failures_are_reported_and_not_fatal(moved):
         AutoAdapt({SOURCE_ONLY: Broken()}).fit(*moved.packed)
     with pytest.raises(ValueError, match="The candidate 'scaler' is no classifier"):
         AutoAdapt({"scaler": StandardScaler()}).fit(*moved.packed)
+
+
+def test_a_bad_first_step_spares_the_others(moved):
+    auto = AutoAdapt({**FEW, "wide": make_pipeline(PCA(50), LogisticRegression())}, scoring={})
+    with pytest.warns(UserWarning, match=r"failed and do not vote: \['wide'\]"):
+        auto.fit(*moved.packed)
+    assert "n_components=50" in dict(zip(auto.results_["candidate"], auto.results_["error"], strict=True))["wide"]
+
+
+def test_scoring_is_checked(moved):
+    with pytest.raises(ValueError, match=r"scoring\['acc'\] must be a scorer"):
+        AutoAdapt(FEW, scoring={"acc": "accuracy"}).fit(*moved.packed)
+    with pytest.raises(ValueError, match="'weight' is a column of results_ already"):
+        AutoAdapt(FEW, scoring={"weight": CircularValidation()}).fit(*moved.packed)
+
+
+def test_one_class(moved):
+    X, _ = moved.packed
+    with pytest.raises(ValueError, match="at least two classes in the source; there is 1 class"):
+        small().fit(X, np.zeros(400), sample_domain=np.r_[np.zeros(200), np.full(200, -1)])
 
 
 def test_own_candidates(moved):
@@ -247,6 +365,27 @@ def test_classes_that_are_not_to_be_told_apart(moved):
     )
 
 
+def test_chance_is_that_of_the_classes_that_can_be_judged():
+    rng = np.random.RandomState(0)
+    ys = np.r_[np.repeat([0, 1], 40), np.repeat(np.arange(2, 10), 3)]
+    X, y, _ = pack_domains(rng.randn(104, 5), ys, rng.randn(100, 5) + 2)
+    assert small().fit(X, y).fallback_.startswith("the classes are hard to tell apart even on the source")
+
+
+def test_few_rows_of_each_class_are_not_judged():
+    rng = np.random.RandomState(0)
+    ys = np.repeat(np.arange(8), 4)
+    X, y, _ = pack_domains(10 * np.eye(8)[ys] + rng.randn(32, 8), ys, 10 * np.eye(8)[ys] + rng.randn(32, 8) + 3)
+    assert small().fit(X, y).fallback_ == ""
+
+
+def test_nothing_varies():
+    y = np.r_[np.arange(60) % 2, np.full(60, -1)]
+    with pytest.warns(UserWarning, match="failed and do not vote"):
+        auto = small().fit(np.ones((120, 3)), y)
+    assert auto.fallback_ == "no feature varies, or a domain has a single row"
+
+
 def test_no_target_at_all(moved):
     with pytest.warns(NoTargetWarning):
         auto = small().fit(moved.Xs, moved.ys)
@@ -264,6 +403,12 @@ def test_time_budget(moved):
     assert errors.pop(SOURCE_ONLY) == ""
     assert set(errors.values()) == {"not tried: the time budget was spent"}
     assert auto.weights_ == {SOURCE_ONLY: 1.0}
+
+
+def test_time_budget_is_one_for_all_groups(moved):
+    slow = {f"{i}": make_pipeline(Slow(i), LogisticRegression()) for i in range(6)}
+    auto = AutoAdapt(slow, scoring={}, time_budget=2.0).fit(*moved.packed)
+    assert np.sum(np.char.startswith(auto.results_["error"], "not tried")) >= 3
 
 
 def test_memory_budget_and_seed_reach_the_candidates(moved):

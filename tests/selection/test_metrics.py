@@ -94,6 +94,11 @@ def of_normals(delta, gamma, d):
     return 2 * (1 + 4 * gamma) ** (-d / 2) * (1 - np.exp(-gamma * delta**2 / (1 + 4 * gamma)))
 
 
+def test_rows_that_are_all_the_same_have_no_distance():
+    same = np.ones((10, 2))
+    assert mmd(same, same) == linear_mmd(same, same) == mk_mmd(same, same)[0] == 0
+
+
 def test_unbiased_estimates_are_unbiased():
     rng, found, linear, null = np.random.RandomState(0), [], [], []
     for _ in range(300):
@@ -255,6 +260,7 @@ def test_per_class(samples):
     assert list(found) == ["a", "b", "c"]
     np.testing.assert_allclose(found["b"], mmd(X[ys == "b"], Y[yt == "b"], gamma=0.3))
     assert np.isnan(found["c"])
+    assert per_class(mmd, X, ys.astype(object), Y, yt.astype(object), gamma=0.3).keys() == found.keys()
 
 
 def test_label_shift_of_a_population():
@@ -283,6 +289,8 @@ def test_label_shift_stays_a_distribution():
 def test_label_shift_refuses_what_it_cannot_tell():
     with pytest.raises(ValueError, match=r"classes \[2\] are never predicted on the source"):
         label_shift([0, 1, 2], [0, 1, 1], [0, 1])
+    with pytest.raises(ValueError, match="predicted_target is empty"):
+        label_shift([0, 1], [0, 1], [])
     with pytest.raises(ValueError, match=r"predictions hold classes that ys does not: \[3\]"):
         label_shift([0, 1], [0, 1], [3])
 

@@ -282,6 +282,28 @@ def test_discrepancy_of_the_embedding(shifted):
     )
 
 
+def test_minus_one_as_a_class_needs_domains(shifted):
+    signs = np.where(shifted.truth == 0, 1, -1)
+    model = TCAEstimator(3).fit(shifted.X, signs, sample_domain=shifted.domain)
+    with pytest.raises(ValueError, match="-1 is one of the classes and the mark of target rows as well"):
+        source_accuracy(model, shifted.X, signs)
+    assert CircularValidation()(model, shifted.X, signs, sample_domain=shifted.domain) > 0.6
+
+
+def test_weights_do_not_depend_on_the_order_of_rows(shifted):
+    ordered = np.argsort(shifted.truth, kind="stable")
+    for scorer in (ImportanceWeightedAccuracy(weights="ulsif"), DeepEmbeddedValidation(weights="ulsif")):
+        one, other = (scorer(logistic(shifted), shifted.X[rows], shifted.y[rows]) for rows in (ordered, np.arange(150)))
+        assert abs(one - other) < 0.05
+
+
+def test_domains_that_do_not_overlap_are_refused(shifted):
+    far = shifted.X + np.where(shifted.domain < 0, 1000.0, 0.0)[:, None]
+    model = LogisticRegression().fit(shifted.Xs, shifted.ys)
+    with pytest.raises(ValueError, match="no source row is likely in the target; the domains do not overlap"):
+        ImportanceWeightedAccuracy(weights="ulsif")(model, far, shifted.y)
+
+
 # ------------------------------------------------------------------------------------------------ choosing
 
 
@@ -317,6 +339,10 @@ def test_rank_ensemble():
     assert RankEnsemble()(results) == 2
     assert RankEnsemble(weights={"a": 1.0})(results) == 1
     assert RankEnsemble(weights={"a": 0.2, "b": 1.0})(results) == 3
+    with pytest.raises(ValueError, match="no scores to rank by"):
+        RankEnsemble(weights={})(results)
+    with pytest.raises(ValueError, match=r"All scores are NaN, of \['a'\]"):
+        RankEnsemble()({"mean_test_a": np.full(3, np.nan)})
     with pytest.raises(ValueError, match=r"weights names \['d'\], and the search has the scores \['a', 'b', 'c'\]"):
         RankEnsemble(weights={"d": 1.0})(results)
 
