@@ -222,8 +222,8 @@ def report(found: list[dict], rows: int) -> str:
         "",
         "## Where the vote falls short",
         "",
-        "The tasks with the largest regret. Where few candidates come near the best one, agreement cannot find it: no "
-        "more than chance or labels could. Where nothing was adapted, the rule gave up a gain that it could not see.",
+        "The tasks with the largest regret. Where few candidates come near the best one, agreement cannot find it. "
+        "Where nothing was adapted, the rule gave up a gain that it could not see.",
         "",
         "| task | AutoAdapt | oracle | best candidate | candidates within 3 points of it | nothing adapted because |",
         "| --- | ---: | ---: | --- | ---: | --- |",

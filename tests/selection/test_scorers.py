@@ -192,6 +192,15 @@ def test_soft_neighbourhood_density(fixed, shifted):
     assert 0 <= got <= np.log(len(unit) - 1)
 
 
+def test_figures_of_skada():
+    """What skada 0.6.0 printed for the same probabilities; it averages the entropy over rows and classes."""
+    fixed = Fixed(np.random.RandomState(0).dirichlet([0.5, 1, 2], 150))
+    y = np.r_[np.zeros(90, int), np.full(60, -1)]
+    X = np.zeros((150, 1))
+    np.testing.assert_allclose(SoftNeighborhoodDensity()(fixed, X, y), 3.1616195699208958)
+    np.testing.assert_allclose(PredictionEntropy()(fixed, X, y) / 3, -0.24067636702669254, rtol=1e-6)
+
+
 class Known(ImportanceWeightedAccuracy):
     """With weights that are known."""
 
