@@ -21,8 +21,8 @@ HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
 
 # Okabe and Ito's colours, told apart with any colour vision; markers and dashes repeat the distinction
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A00"]
-MARKERS = "osD^vPX*"
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A00", "#767676"]
+MARKERS = "osD^vPX*<"
 STYLES = {"shallowda": "-", "floor": ":", "textbook": "-."}  # peers: dashed
 
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.base import clone
 from sklearn.model_selection import cross_validate
-from tasks import SURF, Task, folder
+from tasks import SURF, Task, digit_pictures, folder, surf_histograms
 
 from shallowda import AutoAdapt, pack_domains, portfolio
 from shallowda.auto_adapt import SOURCE_ONLY
@@ -65,12 +65,6 @@ def mat(data: Path, file: str, rows: str = "fts") -> tuple[np.ndarray, np.ndarra
     return content[rows].astype(float), content["labels"].ravel().astype(int)
 
 
-def surf(data: Path, domain: str) -> tuple[np.ndarray, np.ndarray]:
-    """Histograms of visual words."""
-    X, y = mat(data, f"office_caltech10_surf/{SURF[domain]}_SURF_L10.mat")
-    return X / X.sum(axis=1, keepdims=True), y
-
-
 def gas(data: Path, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """A month's readings of a sensor array."""
     lines = (data / f"gas_sensor_drift/batch{batch}.dat").read_text().split()
@@ -102,17 +96,14 @@ def pairs(names: tuple, domains: dict, prefix: str) -> Iterator[tuple[str, Task]
 
 def tasks(data: Path) -> Iterator[tuple[str, Task]]:
     """Name and data of every task, features as extracted."""
-    yield from pairs(tuple(SURF), {name: surf(data, name) for name in SURF}, "SURF")
+    yield from pairs(tuple(SURF), {name: surf_histograms(data, name) for name in SURF}, "SURF")
     names = tuple(SURF.values())
     yield from pairs(names, {name: mat(data, f"office_caltech10_googlenet/{name}.mat") for name in names}, "GoogLeNet")
     names = ("webcam", "dslr")
     decaf = {name: mat(data, f"office_caltech10_decaf6/{name}_decaf.mat", "feas") for name in names}
     yield from pairs(names, decaf, "DeCAF")
     for name in ("MNIST_vs_USPS", "USPS_vs_MNIST"):
-        content = scipy.io.loadmat(data / f"digits/{name}.mat")
-        rows, labels = ([content[key] for key in keys] for keys in (("X_src", "X_tar"), ("Y_src", "Y_tar")))
-        source, target = ((X.T.astype(float), y.ravel()) for X, y in zip(rows, labels, strict=True))
-        yield f"digits {name.replace('_vs_', '->')}", (*source, *target)
+        yield f"digits {name.replace('_vs_', '->')}", digit_pictures(data, name)
     names = ("books", "dvd", "elec")
     yield from pairs(names, {name: mat(data, f"amazon_reviews_400/{name}_400.mat") for name in names}, "Amazon")
     batches = {number: gas(data, number) for number in range(1, 7)}

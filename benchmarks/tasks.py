@@ -26,22 +26,34 @@ def folder() -> Path:
     return Path(os.environ["SHALLOWDA_DATA"])
 
 
-def surf_domain(data: Path, domain: str) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and labels of one Office-Caltech10 domain."""
+def surf_histograms(data: Path, domain: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of sum one, and labels, of one Office-Caltech10 domain."""
     content = scipy.io.loadmat(data / "office_caltech10_surf" / f"{SURF[domain]}_SURF_L10.mat")
     X = content["fts"].astype(float)
-    return StandardScaler().fit_transform(X / X.sum(axis=1, keepdims=True)), content["labels"].ravel()
+    return X / X.sum(axis=1, keepdims=True), content["labels"].ravel()
+
+
+def surf_domain(data: Path, domain: str) -> tuple[np.ndarray, np.ndarray]:
+    """`surf_histograms`, z-scored."""
+    X, y = surf_histograms(data, domain)
+    return StandardScaler().fit_transform(X), y
+
+
+def digit_pictures(data: Path, name: str) -> Task:
+    """MNIST_vs_USPS or USPS_vs_MNIST, grey levels."""
+    content = scipy.io.loadmat(data / "digits" / f"{name}.mat")
+    return (
+        content["X_src"].T.astype(float),
+        content["Y_src"].ravel(),
+        content["X_tar"].T.astype(float),
+        content["Y_tar"].ravel(),
+    )
 
 
 def digits(data: Path, name: str) -> Task:
-    """MNIST_vs_USPS or USPS_vs_MNIST, unit rows."""
-    content = scipy.io.loadmat(data / "digits" / f"{name}.mat")
-    return (
-        normalize(content["X_src"].T.astype(float)),
-        content["Y_src"].ravel(),
-        normalize(content["X_tar"].T.astype(float)),
-        content["Y_tar"].ravel(),
-    )
+    """`digit_pictures`, unit rows."""
+    Xs, ys, Xt, yt = digit_pictures(data, name)
+    return normalize(Xs), ys, normalize(Xt), yt
 
 
 def tasks(data: Path) -> Iterator[tuple[str, Task]]:

@@ -33,10 +33,15 @@ KernelFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _BLOCK_VALUES = 2**22  # kernel values at work at a time
 
 
-def _sum(function: KernelFunction, X: np.ndarray, Y: np.ndarray) -> float:
-    """Sum of a function over all pairs of rows."""
-    step = max(1, _BLOCK_VALUES // max(len(Y), 1))
-    return float(sum(function(X[part], Y).sum(dtype=np.float64) for part in parts(len(X), step)))
+def _sum(functions: Sequence[KernelFunction], one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
+    """Sum over all pairs of rows of a product of functions, each of what it sees of the rows."""
+    step, total = max(1, _BLOCK_VALUES // max(len(other[0]), 1)), 0.0
+    for part in parts(len(one[0]), step):
+        block = functions[0](one[0][part], other[0])
+        for function, X, Y in zip(functions[1:], one[1:], other[1:], strict=True):
+            block = block * function(X[part], Y)
+        total += float(block.sum(dtype=np.float64))
+    return total
 
 
 def kernel_sums(kernels: Sequence[Kernel], Xs: Sequence[np.ndarray], Xt: Sequence[np.ndarray]) -> np.ndarray:
@@ -54,21 +59,12 @@ def kernel_sums(kernels: Sequence[Kernel], Xs: Sequence[np.ndarray], Xt: Sequenc
     sums : ndarray of shape (5,)
     """
 
-    def total(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
-        step = max(1, _BLOCK_VALUES // max(len(other[0]), 1))
-        result = 0.0
-        for part in parts(len(one[0]), step):
-            block = kernels[0](one[0][part], other[0])
-            for kernel, X, Y in zip(kernels[1:], one[1:], other[1:], strict=True):
-                block = block * kernel(X[part], Y)
-            result += float(block.sum(dtype=np.float64))
-        return result
-
     def trace(rows: Sequence[np.ndarray]) -> float:
         diagonals = [kernel.diagonal(X) for kernel, X in zip(kernels, rows, strict=True)]
         return float(np.prod(diagonals, axis=0).sum(dtype=np.float64))
 
-    return np.array([total(Xs, Xs), total(Xt, Xt), total(Xs, Xt), trace(Xs), trace(Xt)])
+    pairs = (_sum(kernels, one, other) for one, other in ((Xs, Xs), (Xt, Xt), (Xs, Xt)))
+    return np.array([*pairs, trace(Xs), trace(Xt)])
 
 
 def mmd_from_sums(sums: np.ndarray, n_source: int, n_target: int, *, unbiased: bool) -> float:
@@ -178,8 +174,8 @@ def central_moments(X: np.ndarray, order: int) -> np.ndarray:
 
 def energy(Xs: np.ndarray, Xt: np.ndarray) -> float:
     """``2 E||s - t|| - E||s - s'|| - E||t - t'||``, with means over all pairs."""
-    source, target = _sum(cdist, Xs, Xs) / len(Xs) ** 2, _sum(cdist, Xt, Xt) / len(Xt) ** 2
-    return max(2 * _sum(cdist, Xs, Xt) / (len(Xs) * len(Xt)) - source - target, 0.0)
+    within, other, between = (_sum([cdist], [X], [Y]) / (len(X) * len(Y)) for X, Y in ((Xs, Xs), (Xt, Xt), (Xs, Xt)))
+    return max(2 * between - within - other, 0.0)
 
 
 def quantile_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import validate_data
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_array, validate_data
 
 from shallowda.kernels.arrays import Array, is_foreign, library, namespace
 
-__all__ = ["validated_rows"]
+__all__ = ["two_samples", "validated_rows"]
 
 
 def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> Array:
@@ -53,3 +54,29 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) ->
     elif d != estimator.n_features_in_:
         raise ValueError(f"X has {d} features, but {name} is expecting {estimator.n_features_in_} features as input.")
     return X
+
+
+def two_samples(Xs: ArrayLike, Xt: ArrayLike, at_least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of two domains with the same features, in float64.
+
+    Parameters
+    ----------
+    Xs : array-like of shape (n_source, d)
+    Xt : array-like of shape (n_target, d)
+    at_least : int, default=1
+        Rows that either must have.
+
+    Returns
+    -------
+    Xs, Xt : ndarray
+
+    Raises
+    ------
+    ValueError, TypeError
+        As scikit-learn's ``check_array``, and if the numbers of features differ.
+    """
+    Xs = check_array(Xs, dtype=np.float64, ensure_min_samples=at_least, input_name="Xs")
+    Xt = check_array(Xt, dtype=np.float64, ensure_min_samples=at_least, input_name="Xt")
+    if Xs.shape[1] != Xt.shape[1]:
+        raise ValueError(f"Xs has {Xs.shape[1]} features and Xt {Xt.shape[1]}; they must agree.")
+    return Xs, Xt

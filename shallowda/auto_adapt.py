@@ -20,7 +20,6 @@ import joblib
 import numpy as np
 from joblib import Memory, Parallel, delayed
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
@@ -41,6 +40,7 @@ from shallowda.kernels.arrays import is_foreign
 from shallowda.kernels.moments import shared_moments
 from shallowda.model_selection import CircularValidation, MixVal
 from shallowda.model_selection._view import View
+from shallowda.model_selection.scorers import ranks
 from shallowda.nearest import OneNearestNeighbor
 from shallowda.pipeline import PerDomain, accepts_domains, make_pipeline, on_source, supervised_on_source
 from shallowda.subspace_alignment import SubspaceAlignment
@@ -54,6 +54,8 @@ SOURCE_ONLY = "source only"
 _SHARPNESS = 4  # power of the agreement that is the weight of a vote
 _SOUND = 0.3  # way from chance to certainty that a classifier must go on held-out source rows
 _FEW_PER_CLASS = 2  # target rows for each class, below which nothing is adapted
+_NOT_TRIED = "not tried"  # begins the error of a candidate that the time budget left out
+_COLUMNS = ("candidate", "weight", "agreement", "changed", "seconds", "error", "warnings", "parameters")
 
 logger = logging.getLogger("shallowda")
 
@@ -336,7 +338,7 @@ class AutoAdapt(DomainAwareClassifier):
             agreement = np.ones(len(names))
         weights = agreement**_SHARPNESS
         scores = {key: np.array([records[name].scores[key] for name in names]) for key in records[names[0]].scores}
-        rank = np.mean([_rank(values) for values in (agreement, *scores.values())], axis=0)
+        rank = np.mean([ranks(values) for values in (agreement, *scores.values())], axis=0)
         best = SOURCE_ONLY if self.fallback_ else names[int(np.argmin(rank))]
         if self.fallback_ or self.prediction == "best":
             weights = np.array([float(name == best) for name in names])
@@ -410,10 +412,6 @@ class AutoAdapt(DomainAwareClassifier):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
-
-
-_NOT_TRIED = "not tried"
-_COLUMNS = ("candidate", "weight", "agreement", "changed", "seconds", "error", "warnings", "parameters")
 
 
 def _report(X: np.ndarray, domains: Domains, seed: int) -> DomainShiftReport | None:
@@ -517,8 +515,3 @@ def _votes(labels: np.ndarray, weights: np.ndarray, n_classes: int) -> np.ndarra
     for codes, weight in zip(labels, weights / weights.sum(), strict=True):
         shares[np.arange(len(codes)), codes] += weight
     return shares
-
-
-def _rank(values: np.ndarray) -> np.ndarray:
-    """1 for the largest; equal ones share theirs, NaN comes last."""
-    return rankdata(np.where(np.isnan(values), np.inf, -values))

@@ -35,6 +35,7 @@ from shallowda import (
     pack_domains,
 )
 from shallowda.datasets import make_printed_digits
+from shallowda.diagnosis.displays import CLASS_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,19 +47,6 @@ EXTRA = ("matplotlib", "PIL", "rich")
 MAP_ROWS = 500  # rows of each domain in the two maps: enough to see, and t-SNE takes seconds
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#767676"
-# Ten colours made to stay apart for colour-blind readers too (M. Petroff, arXiv:2107.02270).
-DIGIT_COLOURS = (
-    "#3f90da",
-    "#ffa90e",
-    "#bd1f01",
-    "#94a4a2",
-    "#832db6",
-    "#a96b59",
-    "#e76300",
-    "#b9ac70",
-    "#717581",
-    "#92dadd",
-)
 
 
 class Digits(NamedTuple):
@@ -264,7 +252,7 @@ def _draw_map(ax: Axes, digits: Digits, title: str, seed: int) -> None:
     with threadpool_limits(1, user_api="openmp"):
         points = TSNE(metric="cosine", init="pca", max_iter=500, random_state=seed).fit_transform(Z)
     source, target = np.split(points, [len(digits.Zs)])
-    for digit, colour in enumerate(DIGIT_COLOURS):
+    for digit, colour in enumerate(CLASS_COLOURS):
         ax.scatter(*source[digits.ys == digit].T, s=30, color=colour, alpha=0.45, linewidth=0)
         ax.scatter(*target[digits.yt == digit].T, s=42, color=colour, marker=f"${digit}$", linewidth=0.3)
     ax.set_title(title, fontsize=13, loc="left")

@@ -16,9 +16,9 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 from sklearn.cross_decomposition import PLSRegression
-from sklearn.utils import check_array
 from sklearn.utils._param_validation import StrOptions
 
+from shallowda._rows import two_samples
 from shallowda._subspaces import Subspace, SubspaceAdapter, principal_subspaces
 from shallowda.domains import Domains
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, to_numpy
@@ -156,9 +156,7 @@ def rank_of_domains(Xs: ArrayLike, Xt: ArrayLike, *, n_components: int | str | N
     >>> rank_of_domains(near, target, n_components=2) < rank_of_domains(far, target, n_components=2)
     True
     """
-    Xs, Xt = check_array(Xs, dtype=np.float64), check_array(Xt, dtype=np.float64)
-    if Xs.shape[1] != Xt.shape[1]:
-        raise ValueError(f"Xs has {Xs.shape[1]} features and Xt {Xt.shape[1]}; they must agree.")
+    Xs, Xt = two_samples(Xs, Xt)
     source, target = principal_subspaces(Xs, Xt, n_components)
     angles, start, end, _ = principal_vectors(source.basis, target.basis)
     ratio = _variance_along(start, source) / _variance_along(end, target)

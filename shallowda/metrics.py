@@ -18,8 +18,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
-from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 
+from shallowda._rows import two_samples
 from shallowda.kernels.discrepancies import (
     bures_squared,
     central_moments,
@@ -58,15 +59,6 @@ __all__ = [
 
 _WIDTHS = 2.0 ** np.arange(-4, 5)  # of the kernels of `mk_mmd`, times the median rule's gamma
 _STORED = 2**27  # kernel values that a permutation test keeps
-
-
-def _samples(Xs: ArrayLike, Xt: ArrayLike, at_least: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Both samples, validated, in float64."""
-    Xs = check_array(Xs, dtype=np.float64, ensure_min_samples=at_least, input_name="Xs")
-    Xt = check_array(Xt, dtype=np.float64, ensure_min_samples=at_least, input_name="Xt")
-    if Xs.shape[1] != Xt.shape[1]:
-        raise ValueError(f"Xs has {Xs.shape[1]} features and Xt {Xt.shape[1]}; they must agree.")
-    return Xs, Xt
 
 
 def _kernel(Xs: np.ndarray, Xt: np.ndarray, kernel: str | Callable, gamma: float | str | None) -> Kernel:
@@ -122,7 +114,7 @@ def mmd(
     >>> mmd([[0.0], [2.0]], [[3.0], [5.0]], kernel="linear")  # squared distance of the means
     9.0
     """
-    Xs, Xt = _samples(Xs, Xt, 2 if unbiased else 1)
+    Xs, Xt = two_samples(Xs, Xt, 2 if unbiased else 1)
     sums = kernel_sums([_kernel(Xs, Xt, kernel, gamma)], [Xs], [Xt])
     return mmd_from_sums(sums, len(Xs), len(Xt), unbiased=unbiased)
 
@@ -164,7 +156,7 @@ def joint_mmd(
     """
     if len(Zs) != len(Zt) or not len(Zs):
         raise ValueError(f"Zs and Zt must hold the same views, at least one; they hold {len(Zs)} and {len(Zt)}.")
-    views = [_samples(one, other, 2 if unbiased else 1) for one, other in zip(Zs, Zt, strict=True)]
+    views = [two_samples(one, other, 2 if unbiased else 1) for one, other in zip(Zs, Zt, strict=True)]
     source, target = [view[0] for view in views], [view[1] for view in views]
     check_consistent_length(*source)
     check_consistent_length(*target)
@@ -208,7 +200,7 @@ def linear_mmd(
     >>> linear_mmd(rng.randn(2000, 2), rng.randn(2000, 2) + 3) > 0.5
     True
     """
-    Xs, Xt = _samples(Xs, Xt, 2)
+    Xs, Xt = two_samples(Xs, Xt, 2)
     random = check_random_state(random_state)
     Xs, Xt = random.permutation(Xs), random.permutation(Xt)
     width = _width(Xs, Xt, "rbf", gamma)
@@ -256,7 +248,7 @@ def mk_mmd(
     >>> bool(squared > 0), float(weights.sum().round(6))
     (True, 1.0)
     """
-    Xs, Xt = _samples(Xs, Xt, 8)
+    Xs, Xt = two_samples(Xs, Xt, 8)
     random = check_random_state(random_state)
     Xs, Xt = random.permutation(Xs), random.permutation(Xt)
     if gammas is None:
@@ -299,7 +291,7 @@ def coral_distance(Xs: ArrayLike, Xt: ArrayLike) -> float:
     >>> coral_distance([[0.0], [2.0]], [[0.0], [4.0]])  # variances 2 and 8
     9.0
     """
-    Xs, Xt = _samples(Xs, Xt, 2)
+    Xs, Xt = two_samples(Xs, Xt, 2)
     scatters = [mean_and_scatter(X)[1] / (len(X) - 1) for X in (Xs, Xt)]
     return float(np.sum((scatters[0] - scatters[1]) ** 2)) / (4 * Xs.shape[1] ** 2)
 
@@ -332,7 +324,7 @@ def cmd(Xs: ArrayLike, Xt: ArrayLike, *, n_moments: int = 5, bounds: tuple | Non
     >>> cmd([[0.0], [0.5]], [[0.5], [1.0]], bounds=(0, 1))  # the means alone differ
     0.5
     """
-    Xs, Xt = _samples(Xs, Xt)
+    Xs, Xt = two_samples(Xs, Xt)
     if n_moments < 1:
         raise ValueError(f"n_moments must be at least 1; it is {n_moments}.")
     low, high = np.quantile(np.concatenate([Xs, Xt]), [0.01, 0.99], axis=0) if bounds is None else bounds
@@ -370,7 +362,7 @@ def energy_distance(Xs: ArrayLike, Xt: ArrayLike) -> float:
     >>> energy_distance([[0.0]], [[3.0]])
     6.0
     """
-    return energy(*_samples(Xs, Xt))
+    return energy(*two_samples(Xs, Xt))
 
 
 def sliced_wasserstein(
@@ -401,7 +393,7 @@ def sliced_wasserstein(
     >>> sliced_wasserstein([[0.0], [1.0]], [[3.0], [4.0]])
     3.0
     """
-    Xs, Xt = _samples(Xs, Xt)
+    Xs, Xt = two_samples(Xs, Xt)
     if n_projections < 1:
         raise ValueError(f"n_projections must be at least 1; it is {n_projections}.")
     directions = check_random_state(random_state).standard_normal((Xs.shape[1], n_projections))
@@ -433,7 +425,7 @@ def bures_wasserstein(Xs: ArrayLike, Xt: ArrayLike) -> float:
     >>> bures_wasserstein([[0.0], [2.0]], [[3.0], [5.0]])
     3.0
     """
-    return float(np.sqrt(sum(bures_squared(*_samples(Xs, Xt, 2)))))
+    return float(np.sqrt(sum(bures_squared(*two_samples(Xs, Xt, 2)))))
 
 
 class Separability(NamedTuple):
@@ -492,7 +484,7 @@ def separability(
     >>> separability(rng.randn(200, 3), rng.randn(200, 3) + 10)
     Separability(a_distance=2.0, standard_error=0.0, auc=1.0, saturated=True)
     """
-    Xs, Xt = _samples(Xs, Xt, 0)
+    Xs, Xt = two_samples(Xs, Xt, 0)
     if cv < 2:
         raise ValueError(f"cv must be at least 2, got {cv}: the error is measured on held-out folds.")
     folds = min(cv, len(Xs), len(Xt))
@@ -598,7 +590,7 @@ def per_class(
     >>> per_class(energy_distance, [[0.0], [0.0], [1.0], [1.0]], ys, [[0.0], [0.0], [3.0], [3.0]], yt)
     {0: 0.0, 1: 4.0}
     """
-    Xs, Xt = _samples(Xs, Xt)
+    Xs, Xt = two_samples(Xs, Xt)
     ys, yt = column_or_1d(ys), column_or_1d(yt)
     check_consistent_length(Xs, ys)
     check_consistent_length(Xt, yt)
@@ -743,7 +735,7 @@ def permutation_test(
     >>> permutation_test(rng.randn(40, 3), rng.randn(40, 3) + 2, n_permutations=99).p_value
     0.01
     """
-    Xs, Xt = _samples(Xs, Xt)
+    Xs, Xt = two_samples(Xs, Xt)
     if n_permutations < 1:
         raise ValueError(f"n_permutations must be at least 1; it is {n_permutations}.")
     X, n_source = np.concatenate([Xs, Xt]), len(Xs)

@@ -29,8 +29,9 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 
+from shallowda._rows import two_samples
 from shallowda.coral import CORAL
 from shallowda.domains import read_domains
 from shallowda.kernels.discrepancies import bures_squared
@@ -107,8 +108,7 @@ def feature_shift(Xs: ArrayLike, Xt: ArrayLike) -> FeatureShift:
     >>> shift.order
     array([0, 1])
     """
-    Xs, Xt = _rows(Xs, "Xs"), _rows(Xt, "Xt")
-    _same_width(Xs, Xt)
+    Xs, Xt = two_samples(Xs, Xt, 2)
     gaps = Xt.mean(axis=0) - Xs.mean(axis=0)
     variances = [np.where(np.ptp(X, axis=0) > 0, X.var(axis=0, ddof=1), 0.0) for X in (Xs, Xt)]
     gaps = np.where((variances[0] + variances[1] > 0) | (Xs[0] != Xt[0]), gaps, 0.0)  # equal constants, not rounding
@@ -118,15 +118,6 @@ def feature_shift(Xs: ArrayLike, Xt: ArrayLike) -> FeatureShift:
     tests = [ks_2samp(s, t, method="asymp") for s, t in zip(Xs.T, Xt.T, strict=True)]
     ks = np.array([float(test.statistic) for test in tests])
     return FeatureShift(difference, ratio, ks, false_discovery_control([float(test.pvalue) for test in tests]))
-
-
-def _rows(X: ArrayLike, name: str) -> np.ndarray:
-    return check_array(X, dtype=np.float64, ensure_min_samples=2, input_name=name)
-
-
-def _same_width(Xs: np.ndarray, Xt: np.ndarray) -> None:
-    if Xs.shape[1] != Xt.shape[1]:
-        raise ValueError(f"Xs has {Xs.shape[1]} features and Xt {Xt.shape[1]}; they must agree.")
 
 
 class Advice(NamedTuple):
@@ -280,8 +271,7 @@ class DomainShiftReport:
         if n_permutations < 19:
             raise ValueError(f"n_permutations must be at least 19, or no p-value is <= 0.05; it is {n_permutations}.")
         self.feature_names = _names(feature_names, Xs, Xt)
-        Xs, Xt = _rows(Xs, "Xs"), _rows(Xt, "Xt")
-        _same_width(Xs, Xt)
+        Xs, Xt = two_samples(Xs, Xt, 2)
         (self.n_source, self.n_features), self.n_target = Xs.shape, len(Xt)
         if not self.feature_names:
             self.feature_names = [f"x{i}" for i in range(self.n_features)]

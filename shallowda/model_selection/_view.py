@@ -36,9 +36,10 @@ class View:
         if y is None and sample_domain is None:
             raise ValueError(f"{name} must know which rows are target rows: pass y with its marks, or sample_domain.")
         self.y = None if y is None else label_array(y)
-        n = len(sample_domain) if y is None else len(y)
-        classes = getattr(self.estimator, "classes_", None)
-        self.codes = domain_codes(sample_domain, n) if self.y is None else _codes(self.y, sample_domain, classes)
+        if sample_domain is not None:
+            self.codes = domain_codes(sample_domain, len(sample_domain if y is None else y))
+        else:
+            self.codes = _marked(label_array(y), getattr(self.estimator, "classes_", None))
         self.source, self.target = np.flatnonzero(self.codes >= 0), np.flatnonzero(self.codes < 0)
 
     def require(self, *, source: int = 0, target: int = 0) -> None:
@@ -103,13 +104,12 @@ class View:
         final, rows = self._final
         if hasattr(final, "transform") and accepts_domains(final, "transform"):
             rows = final.transform(rows, sample_domain=self.codes)
-        return np.asarray(to_numpy(rows.toarray() if hasattr(rows, "toarray") else rows), dtype=float)
+        return _dense(rows)
 
     @cached_property
     def inputs(self) -> np.ndarray:
         """The rows themselves."""
-        rows = self.X.toarray() if hasattr(self.X, "toarray") else self.X
-        return np.asarray(to_numpy(rows), dtype=float)
+        return _dense(self.X)
 
     @cached_property
     def _final(self) -> tuple[Any, Any]:
@@ -149,12 +149,14 @@ class View:
         return {}
 
 
-def _codes(y: np.ndarray, sample_domain: Any, classes: np.ndarray | None) -> np.ndarray:
-    if sample_domain is not None:
-        return domain_codes(sample_domain, len(y))
+def _marked(y: np.ndarray, classes: np.ndarray | None) -> np.ndarray:
     if classes is not None and classes.dtype.kind in "if" and -1 in classes and y.dtype.kind in "if" and -1 in y:
         raise ValueError(
             "-1 is one of the classes and the mark of target rows as well, so y does not say which rows are target "
             "rows: pass sample_domain (in a search, by metadata routing)."
         )
     return np.where(unlabelled(y), -1, 0)
+
+
+def _dense(rows: Any) -> np.ndarray:
+    return np.asarray(to_numpy(rows.toarray() if hasattr(rows, "toarray") else rows), dtype=float)

@@ -573,11 +573,11 @@ class RankEnsemble(BaseEstimator):
             raise ValueError(
                 f"All scores are NaN, of {sorted(known)}: see the search's warnings, or error_score='raise'."
             )
-        ranks = [weight * _ranks(known[name]) for name, weight in weights.items()]
-        return int(np.argmin(np.sum(ranks, axis=0)))
+        weighted = [weight * ranks(known[name]) for name, weight in weights.items()]
+        return int(np.argmin(np.sum(weighted, axis=0)))
 
 
-def _ranks(scores: np.ndarray) -> np.ndarray:
+def ranks(scores: np.ndarray) -> np.ndarray:
     """1 for the largest score; equal ones share the mean of theirs, and NaN comes last."""
     return rankdata(np.where(np.isnan(scores), np.inf, -scores))
 

@@ -47,7 +47,6 @@ def test_left_out_error_is_that_of_leaving_out():
     squares, firsts = [], []
     for i in range(9):
         source, target = np.delete(phi_source, i, axis=0), np.delete(phi_target, i, axis=0)
-        # the ridge is of the mean over all rows, so the fold of 11 has it relative to 12 / 11 of H's own scale
         own = source.T @ source / 11 + ridge * np.eye(4)
         alpha = np.maximum(np.linalg.solve(own, target.mean(axis=0)), 0)
         squares.append((phi_source[i] @ alpha) ** 2)
