@@ -13,10 +13,12 @@ from copy import copy
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.linalg.blas import dsyrk
 
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, merge_rows, namespace, take_rows, to_numpy
 from shallowda.kernels.eigen import fix_signs, psd_eigh, top_eigh
 from shallowda.kernels.planning import thresholds
+from shallowda.kernels.threads import parts
 
 __all__ = [
     "CovarianceRoot",
@@ -39,6 +41,7 @@ OVERFLOW = "X is so large that products of its features overflow. Scale the feat
 _SHIFT_ROWS = 512  # rows whose mean estimates the mean of all
 _FAR = 2  # standard deviations: a mean nearer to zero costs sums of products less than one digit
 _ONE_HOT = 64  # groups, up to which a product with a one-hot block is the fastest sum (measured: NumPy, 2 cores)
+_MIRRORED = 256  # rows of a triangle that are copied to the other one at a time
 _RESUM_SHARE = 4  # above a quarter of changed rows, group sums are made anew
 
 
@@ -136,18 +139,46 @@ def _mean_and_scatter(rows: Array) -> tuple[Array, Array]:
     n, d = rows.shape
     some = xp.astype(rows[:: max(1, n // _SHIFT_ROWS), :], xp.float64)
     total = xp.zeros_like(some[0, :])
-    scatter = xp.zeros((d, d), dtype=xp.float64, device=some.device)
-    with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+    scatter = _Products(d, some)
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for in the end
         shift = far_mean(xp.mean(some, axis=0), xp.var(some, axis=0))
         for block in row_blocks(rows):
             values = _shifted(rows[block, :], shift)
             total += xp.sum(values, axis=0)
-            scatter += values.T @ values
+            scatter.add(values)
         missed = total / n
-        scatter -= n * missed[:, None] * missed[None, :]
-    if not bool(xp.all(xp.isfinite(scatter))):
-        raise ValueError(OVERFLOW)
-    return missed if shift is None else shift + missed, scatter
+        scatter.add(missed[None, :], -n)
+    return missed if shift is None else shift + missed, scatter.result()
+
+
+class _Products:
+    """A sum of matrices ``scale values^T values``, of shape (d, d), float64.
+
+    Of NumPy arrays BLAS adds one triangle in place: no sum of two matrices is ever made.
+    """
+
+    def __init__(self, d: int, like: Array) -> None:
+        self.sum = namespace(like).zeros((d, d), dtype=like.dtype, device=like.device)
+
+    def add(self, values: Array, scale: float = 1.0) -> None:
+        """Add those of some rows, float64."""
+        if is_numpy(values):
+            dsyrk(scale, values.T, beta=1.0, c=self.sum.T, overwrite_c=1)
+        else:
+            self.sum += scale * (values.T @ values)
+
+    def result(self) -> Array:
+        """The sum; ValueError if it overflowed."""
+        if is_numpy(self.sum):
+            d = len(self.sum)
+            for rows in parts(d, _MIRRORED):
+                corner = self.sum[rows, rows]
+                corner[:] = np.tril(corner) + np.tril(corner, -1).T
+                self.sum[rows, rows.stop :] = self.sum[rows.stop :, rows].T
+        xp = namespace(self.sum)
+        if not bool(xp.all(xp.isfinite(xp.linalg.diagonal(self.sum)))):  # no entry is larger than those
+            raise ValueError(OVERFLOW)
+        return self.sum
 
 
 def far_mean(mean: Array, variance: Array) -> Array | None:
@@ -222,17 +253,15 @@ def weighted_products(rows: Array, weights: Array, V: Array) -> tuple[Array, Arr
     """
     xp = namespace(rows)
     d = rows.shape[1]
-    gram = xp.zeros((d, d), dtype=xp.float64, device=rows.device)
+    gram = _Products(d, V)
     cross = xp.zeros((d, V.shape[1]), dtype=xp.float64, device=rows.device)
     roots = xp.sqrt(weights)[:, None]
-    with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for in the end
         for block in row_blocks(rows):
             scaled = as_dtype(rows[block, :], xp.float64) * roots[block, :]
-            gram += scaled.T @ scaled
+            gram.add(scaled)
             cross += scaled.T @ (roots[block, :] * V[block, :])
-    if not bool(xp.all(xp.isfinite(gram))):
-        raise ValueError(OVERFLOW)
-    return gram, cross
+    return gram.result(), cross
 
 
 class GroupSums:

@@ -95,7 +95,9 @@ class PrimalSpace:
     @property
     def gram(self) -> Array:
         """``X^T X``."""
-        return self.scatter + self.rows.shape[0] * self.mean[:, None] * self.mean[None, :]
+        gram = (self.rows.shape[0] * self.mean)[:, None] * self.mean[None, :]
+        gram += self.scatter
+        return gram
 
     def times(self, E: MMDFactor) -> Array:
         """``Phi^T E``, of shape (order, r)."""

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from shallowda.kernels.arrays import Array, is_foreign, library, namespace
 
-__all__ = ["two_samples", "validated_rows"]
+__all__ = ["rows_among", "two_samples", "validated_rows"]
 
 
 def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> Array:
@@ -54,6 +54,31 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) ->
     elif d != estimator.n_features_in_:
         raise ValueError(f"X has {d} features, but {name} is expecting {estimator.n_features_in_} features as input.")
     return X
+
+
+def rows_among(stored: Array, rows: Array) -> slice | None:
+    """Where rows lie in an array, one after another: their first place, or None.
+
+    Cost: as reading the array once.
+
+    Parameters
+    ----------
+    stored : array of shape (n, d)
+    rows : array of shape (m, d), m >= 1
+
+    Returns
+    -------
+    place : slice or None
+        None also for arrays other than NumPy's.
+    """
+    if isinstance(stored, np.ndarray) and isinstance(rows, np.ndarray) and stored.dtype == rows.dtype:
+        last = len(stored) - len(rows)
+        for start in np.flatnonzero(stored[: last + 1, 0] == rows[0, 0]) if last >= 0 else ():
+            place = slice(int(start), int(start) + len(rows))
+            ends = (stored[start] == rows[0]).all() and (stored[place.stop - 1] == rows[-1]).all()
+            if ends and np.array_equal(stored[place], rows):
+                return place
+    return None
 
 
 def two_samples(Xs: ArrayLike, Xt: ArrayLike, at_least: int = 1) -> tuple[np.ndarray, np.ndarray]:

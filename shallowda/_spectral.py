@@ -21,6 +21,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, St
 
 from shallowda._base import BACKENDS, BaseAdapter
 from shallowda._messages import warn
+from shallowda._rows import rows_among
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, library, namespace
 from shallowda.kernels.moments import row_blocks
 from shallowda.kernels.operators import DenseGram, Nystroem, Operator, TiledGram
@@ -156,8 +157,8 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
         """Coefficients in the chosen `component_scale`."""
         return A / namespace(A).linalg.vector_norm(A, axis=0) if self.component_scale == "unit" else A
 
-    def _store(self, space: Space, A: Array) -> None:
-        """Keep the map of new rows."""
+    def _store(self, space: Space, A: Array, Z: Array) -> Array:
+        """Keep the map of new rows, and the embedding of those at hand where it is dear to compute; return that."""
         rank = A.shape[1]
         if rank < self.n_components:
             warn(
@@ -165,8 +166,19 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
                 "kept.",
             )
         self.components_ = space.lift(A)
+        if self._keeps_rows:
+            self.embedding_ = namespace(Z).asarray(Z, copy=True)
+        return Z
+
+    @property
+    def _keeps_rows(self) -> bool:
+        """Whether `X_fit_` are the training rows."""
+        return not self._is_linear and self.kernel != "precomputed" and self.n_landmarks is None
 
     def _map(self, X: Array, source: np.ndarray) -> Array:
+        place = rows_among(self.X_fit_, X) if self._keeps_rows else None
+        if place is not None:
+            return self.embedding_[place]
         rows = X if self._is_linear else self._kernel_to(X)
         return rows @ as_dtype(from_numpy(self.components_, rows).T, rows.dtype)
 

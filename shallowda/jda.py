@@ -170,8 +170,7 @@ class JDA(SpectralAdapter):
         self.pseudo_labels_ = domains.classes[last.labels]
         warn_dropped(type(self).__name__, last.record["dropped_classes"])
         A, Z = last.result
-        self._store(space, A)
-        return Z
+        return self._store(space, A, Z)
 
     def _prepare(self, space: Space, domains: Domains) -> Any:
         """What `_mmd` needs besides labels, computed once."""

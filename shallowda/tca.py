@@ -72,6 +72,9 @@ class TCAEstimator(SpectralAdapter):
         Minimum of the objective, the sum of the k smallest ratios of (MMD + ridge) to variance.
     X_fit_ : ndarray of shape (n_samples, n_features)
         Training rows (with `n_landmarks`, the landmarks); nonlinear kernels only.
+    embedding_ : ndarray of shape (n_samples, k)
+        Adapted training rows; exact nonlinear kernels only. Rows that come back to `transform` or `predict` as they
+        lay in the training rows, such as the target rows, are looked up here: no kernel value is computed again.
     kernel_error_ : float
         With `n_landmarks`: relative error of the kernel matrix in columns that are no landmarks.
     plan_ : shallowda.kernels.planning.Plan
@@ -147,5 +150,4 @@ class TCAEstimator(SpectralAdapter):
         space = self._space(X)
         A, self.objective_ = self._solve(space, space.times(E), self.ridge)
         A = self._scaled(A)
-        self._store(space, A)
-        return space.embed(A)
+        return self._store(space, A, space.embed(A))

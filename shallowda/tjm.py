@@ -187,5 +187,4 @@ class TJM(SpectralAdapter):
                 "have source rows weighed one by one.",
             )
         A = self._scaled(A)
-        self._store(space, A)
-        return space.embed(A)
+        return self._store(space, A, space.embed(A))
