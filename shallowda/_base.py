@@ -40,7 +40,6 @@ from shallowda.kernels.arrays import (
     library,
     on_backend,
     strict_linalg,
-    take_rows,
     to_numpy,
 )
 from shallowda.kernels.moments import CovarianceRoot
@@ -240,14 +239,14 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         base = self._base()
         if self.estimator is None and Z.shape[1] == 1:  # a direction on a line is no more than a sign
             base = OneNearestNeighbor("euclidean")
-        rows = self._for_base(base, take_rows(Z, np.flatnonzero(domains.source)))
+        rows = self._for_base(base, domains.split(Z)[0])
         self.estimator_ = base.fit(rows, domains.source_labels)
 
     def _target_labels(self, Z: Array, domains: Domains) -> np.ndarray:
         """Codes that the base classifier gives the adapted target rows."""
         if not domains.has_target:
             return np.empty(0, dtype=int)
-        rows = self._for_base(self.estimator_, take_rows(Z, np.flatnonzero(domains.target)))
+        rows = self._for_base(self.estimator_, domains.split(Z)[1])
         return domains.encode(self.estimator_.predict(rows))
 
     def _for_base(self, base: Any, Z: Array) -> Array:

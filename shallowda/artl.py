@@ -36,7 +36,6 @@ from shallowda.kernels.arrays import (
     is_numpy,
     namespace,
     strict_linalg,
-    take_rows,
     to_numpy,
 )
 from shallowda.kernels.mmd import MMDFactor, mmd_factor
@@ -283,7 +282,7 @@ class ARTL(KernelMixin, DomainAwareClassifier):
         if self.estimator is None and self.kernel == "precomputed":
             fit = self._machine(given, domains, None).solve()
             return self._decide(to_numpy(fit.fitted)[domains.target])
-        Xs, Xt = (to_numpy(take_rows(X, np.flatnonzero(mask))) for mask in (domains.source, domains.target))
+        Xs, Xt = map(to_numpy, domains.split(X))
         if self.estimator is not None:
             learner = require_classifier(clone(self.estimator)).fit(Xs, domains.source_labels)
             return domains.encode(learner.predict(Xt))
