@@ -10,9 +10,11 @@ HERE = Path(__file__).resolve().parent
 DEMO = ["matplotlib>=3.8", "pillow>=10.3", "rich>=13"]
 BENCH = ["matplotlib>=3.8", "rich>=13"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
+MODELS = ["skops>=0.13"]
 NOTEBOOKS = [*DEMO, *REPORT, "ipykernel>=6.29", "nbclient>=0.10", "pandas>=2.2"]
 TEST = [
     *NOTEBOOKS,
+    *MODELS,
     "array-api-compat>=1.11",
     "array-api-strict>=2.3",
     "hypothesis>=6.100",
@@ -72,6 +74,7 @@ setup(
     ],
     extras_require={
         "demo": DEMO,
+        "models": MODELS,
         "notebooks": NOTEBOOKS,
         "report": REPORT,
         "test": TEST,

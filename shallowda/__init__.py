@@ -18,6 +18,7 @@ from shallowda.domains import NoTargetWarning, pack_domains
 from shallowda.gfk import GFK, rank_of_domains
 from shallowda.jda import JDA
 from shallowda.nearest import OneNearestNeighbor
+from shallowda.persistence import load, save
 from shallowda.pipeline import LabeledOnly, PerDomain, make_pipeline
 from shallowda.subspace_alignment import SubspaceAlignment
 from shallowda.tca import TCAEstimator
@@ -38,8 +39,10 @@ __all__ = [
     "SubspaceAlignment",
     "TCAEstimator",
     "__version__",
+    "load",
     "make_pipeline",
     "pack_domains",
     "portfolio",
     "rank_of_domains",
+    "save",
 ]

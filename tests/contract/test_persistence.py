@@ -1,0 +1,256 @@
+"""Model files: what goes in comes out, and nothing in a file is executed."""
+
+import functools
+import json
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import oracles
+import pytest
+import skops.io
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.preprocessing import StandardScaler
+
+import shallowda
+from shallowda import (
+    ARTL,
+    BDA,
+    CORAL,
+    GFK,
+    JDA,
+    TJM,
+    AutoAdapt,
+    PerDomain,
+    SubspaceAlignment,
+    TCAEstimator,
+    make_pipeline,
+    pack_domains,
+    persistence,
+)
+from shallowda.model_selection import SourceAccuracy, SourceTargetKFold
+
+Xs, ys, Xt, yt = oracles.shifted_domains()
+X, y, sample_domain = pack_domains(Xs, ys, Xt)
+
+MODELS = {
+    "TCA": TCAEstimator(3),
+    "TCA rbf": TCAEstimator(3, kernel="rbf"),
+    "TCA landmarks": TCAEstimator(3, kernel="rbf", n_landmarks=20),
+    "JDA": JDA(3),
+    "BDA": BDA(3, mu="a_distance"),
+    "SA": SubspaceAlignment(3),
+    "CORAL": CORAL(),
+    "CORAL and its classifier": CORAL(estimator=LogisticRegression()),
+    "GFK": GFK(2),
+    "ARTL": ARTL(),
+    "ARTL rbf": ARTL(kernel="rbf"),
+    "TJM": TJM(3),
+    "pipeline": make_pipeline(PerDomain(StandardScaler()), CORAL(), LogisticRegression()),
+    "search": GridSearchCV(JDA(3), {"ridge": [0.1, 1.0]}, cv=SourceTargetKFold(2), scoring=SourceAccuracy()),
+    "auto": AutoAdapt(),
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.skops"
+
+
+@pytest.mark.filterwarnings("ignore")  # of the fits: said elsewhere
+@pytest.mark.parametrize("name", MODELS)
+def test_predicts_as_before(name, path):
+    model = MODELS[name].fit(X, y)
+    shallowda.save(model, path)
+    again = shallowda.load(path)
+    np.testing.assert_array_equal(again.predict(Xt), model.predict(Xt))
+    new = Xt[::-1] + 0.1
+    np.testing.assert_array_equal(again.predict(new), model.predict(new))
+    assert repr(again) == repr(model)
+
+
+def test_labels_names_and_tables_survive(path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(Xs, columns=[f"f{i}" for i in range(Xs.shape[1])])
+    names = np.array(["cat", "dog", "emu", "fox", "gnu"])[ys]
+    rows, labels, domain = pack_domains(frame, names, frame + 1.0)
+    model = JDA(3).fit(rows, labels, sample_domain=domain)
+    shallowda.save(model, path)
+    again = shallowda.load(path)
+    assert list(again.feature_names_in_) == list(frame.columns)
+    np.testing.assert_array_equal(again.predict(frame), model.predict(frame))
+
+
+@pytest.mark.slow
+def test_predicts_in_a_process_of_its_own(path, tmp_path):
+    model = make_pipeline(StandardScaler(), JDA(3), LogisticRegression()).fit(X, y)
+    shallowda.save(model, path)
+    np.save(tmp_path / "X.npy", Xt)
+    code = "import sys, numpy, shallowda; print(*shallowda.load(sys.argv[1]).predict(numpy.load(sys.argv[2])))"
+    command = [sys.executable, "-W", "error", "-c", code, str(path), str(tmp_path / "X.npy")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == list(map(str, model.predict(Xt)))
+
+
+def test_many_threads_predict_with_one_model(path):
+    shallowda.save(JDA(3, kernel="rbf").fit(X, y), path)
+    model = shallowda.load(path)
+    parts = [Xt[i : i + 7] for i in range(0, len(Xt), 7)] * 4
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(model.predict, parts))
+    np.testing.assert_array_equal(np.concatenate(found), np.concatenate([model.predict(part) for part in parts]))
+
+
+def test_what_the_package_writes_is_known(path):
+    """Every type in the list exists; a renamed class would leave old files unreadable."""
+    for name in persistence.TYPES:
+        module, _, kind = name.rpartition(".")
+        assert isinstance(getattr(__import__(module, fromlist=[kind]), kind), type)
+
+
+# -- hostile and damaged files -----------------------------------------------------------------------------------------
+
+
+def test_a_file_that_would_run_a_command_is_refused(path, tmp_path):
+    trace = tmp_path / "trace"
+    evil = functools.partial(os.system, f"touch {trace}")
+    skops.io.dump({"format": 1, "versions": {}, "model": evil}, path)
+    with pytest.raises(ValueError, match=r"system.*was not loaded"):
+        shallowda.load(path)
+    assert not trace.exists()
+
+
+def test_a_known_type_renamed_inside_the_file_is_refused(path, tmp_path):
+    shallowda.save(CORAL().fit(X, y), path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    schema = parts["schema.json"].decode().replace('"CORAL"', '"Popen"').replace('"shallowda.coral"', '"subprocess"')
+    forged = tmp_path / "forged.skops"
+    with zipfile.ZipFile(forged, "w") as archive:
+        for name, content in {**parts, "schema.json": schema}.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match=r"subprocess\.Popen"):
+        shallowda.load(forged)
+
+
+class Bomb:
+    def __reduce__(self):
+        return pytest.fail, ("a pickle was read",)
+
+
+def test_a_pickle_is_not_read(path):
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match="no model file"):
+        shallowda.load(path)
+
+
+def test_an_array_of_pickled_objects_is_not_read(path, tmp_path):
+    shallowda.save(CORAL().fit(X, y), path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    np.save(tmp_path / "bomb.npy", np.array([Bomb()], dtype=object))
+    forged = tmp_path / "forged.skops"
+    with zipfile.ZipFile(forged, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, (tmp_path / "bomb.npy").read_bytes() if name.endswith(".npy") else content)
+    with pytest.raises(ValueError, match="damaged"):
+        shallowda.load(forged)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 200, -20])
+def test_a_damaged_file(path, kept):
+    shallowda.save(CORAL().fit(X, y), path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match="damaged"):
+        shallowda.load(path)
+
+
+def test_flipped_bytes_are_an_error_or_do_no_harm(path):
+    model = CORAL().fit(X, y)
+    shallowda.save(model, path)
+    whole, rng, errors = path.read_bytes(), np.random.RandomState(0), []
+    for _ in range(100):
+        broken = bytearray(whole)
+        broken[rng.randint(len(whole))] ^= 1 << rng.randint(8)
+        path.write_bytes(bytes(broken))
+        try:
+            again = shallowda.load(path)
+        except ValueError as error:
+            errors.append(str(error))
+        else:  # in a time stamp, say
+            np.testing.assert_array_equal(again.predict(Xt), model.predict(Xt))
+    assert errors
+    assert all("damaged" in text or "not loaded" in text or "not written" in text for text in errors)
+
+
+def test_an_archive_of_something_else(path):
+    skops.io.dump(StandardScaler(), path)
+    with pytest.raises(ValueError, match=r"not written by shallowda\.save"):
+        shallowda.load(path)
+
+
+def test_no_such_file(path):
+    with pytest.raises(FileNotFoundError):
+        shallowda.load(path)
+
+
+def double(a, b):
+    return 2.0 * a @ b
+
+
+def test_a_function_of_the_user_must_be_named(path):
+    model = TCAEstimator(3, kernel=double).fit(X, y)
+    shallowda.save(model, path)
+    name = f"{double.__module__}.double"
+    with pytest.raises(ValueError, match="double"):
+        shallowda.load(path)
+    np.testing.assert_array_equal(shallowda.load(path, trusted=[name]).predict(Xt), model.predict(Xt))
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def test_only_estimators_are_saved(path):
+    with pytest.raises(TypeError, match="estimator"):
+        shallowda.save({"model": 1}, path)
+    assert not path.exists()
+
+
+def test_a_file_is_replaced_only_by_a_complete_one(path, monkeypatch):
+    shallowda.save(CORAL().fit(X, y), path)
+    before = path.read_bytes()
+
+    def breaks(content, file, **options):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(skops.io, "dump", breaks)
+    with pytest.raises(OSError, match="disk full"):
+        shallowda.save(TCAEstimator(3).fit(X, y), path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_another_release_is_said(path, monkeypatch):
+    monkeypatch.setattr(persistence, "__version__", "99.1")
+    shallowda.save(CORAL().fit(X, y), path)
+    monkeypatch.undo()
+    with pytest.warns(UserWarning, match=r"written with shallowda 99\.1"):
+        shallowda.load(path)
+
+
+def test_versions_are_in_the_file(path):
+    shallowda.save(CORAL().fit(X, y), path)
+    with zipfile.ZipFile(path) as archive:
+        assert shallowda.__version__ in json.dumps(archive.read("schema.json").decode())
+
+
+def test_without_skops(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skops.io", None)
+    with pytest.raises(ImportError, match=r"shallowda\[models\]"):
+        shallowda.save(CORAL(), path)
