@@ -12,10 +12,10 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 
 # An editable install in strict mode links file by file: it is repeated when the list of files has another checksum.
-FILES := $(VENV)/.files-$(shell find shallowda kernels -name '*.py' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
+FILES := $(VENV)/.files-$(shell find shallowda kernels -type f ! -name '*.pyc' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
 INSTALLED := $(VENV)/.installed-
 
-.PHONY: help demo test lint types notebooks bench gpu-check clean
+.PHONY: help demo test lint types notebooks docs bench gpu-check clean
 .NOTPARALLEL:
 
 help: ## Show this list
@@ -35,7 +35,10 @@ types: $(INSTALLED)dev ## Check types
 	$(PY) -m mypy
 
 notebooks: $(INSTALLED)test ## Execute the notebooks
-	$(PY) -m pytest --nbmake notebooks $(ARGS)
+	$(PY) -m pytest --nbmake notebooks $(if $(SHALLOWDA_DATA),,--ignore notebooks/04_paper_tables.ipynb) $(ARGS)
+
+docs: $(INSTALLED)docs ## Build the documentation into build/site
+	$(PY) -m sphinx -W --keep-going -n -E -b html docs build/site
 
 bench: $(INSTALLED)bench ## Measure against peers, dense solutions and floors (half an hour), and write the report
 	$(PY) benchmarks/run.py $(ARGS)
@@ -46,7 +49,7 @@ gpu-check: $(INSTALLED)test ## Run the contract suites and the estimators on a C
 
 clean: ## Remove the environment and everything that was built
 	rm -rf "$(VENV)" build dist shallowda.egg-info demo-output htmlcov .coverage .coverage.*
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf docs/generated .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find shallowda kernels tests -name __pycache__ -prune -exec rm -rf {} +
 
 # Without build isolation a later re-install needs no network; PYTHONWARNINGS hides setuptools' note on strict mode.

@@ -8,12 +8,25 @@ from setuptools import setup
 HERE = Path(__file__).resolve().parent
 
 DEMO = ["matplotlib>=3.8", "pillow>=10.3", "rich>=13"]
-BENCH = ["matplotlib>=3.8", "rich>=13"]
+DATA = ["h5py>=3.11", "pooch>=1.8", "rich>=13"]
+BENCH = [*DATA, "jinja2>=3.1", "matplotlib>=3.8", "pyarrow>=16", "typer>=0.12"]
+DOCS = [
+    *BENCH,
+    "docutils>=0.22",
+    "myst-nb>=1.4",
+    "numpydoc>=1.8",
+    "pydata-sphinx-theme>=0.16",
+    "sphinx>=8.2",
+    "sphinx-copybutton>=0.5",
+    "sphinx-design>=0.6",
+]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 MODELS = ["skops>=0.13"]
 NOTEBOOKS = [*DEMO, *REPORT, "ipykernel>=6.29", "nbclient>=0.10", "pandas>=2.2"]
 TEST = [
     *NOTEBOOKS,
+    *BENCH,
+    *DOCS,
     *MODELS,
     "array-api-compat>=1.11",
     "array-api-strict>=2.3",
@@ -53,6 +66,7 @@ setup(
     # checkout would hide any other installed package named `kernels`. Every package is listed, none is searched for.
     packages=[
         "shallowda",
+        "shallowda.benchmark",
         "shallowda.datasets",
         "shallowda.diagnosis",
         "shallowda.kernels",
@@ -61,9 +75,12 @@ setup(
     package_dir={"shallowda": "shallowda", "shallowda.kernels": "kernels"},
     package_data={
         "shallowda": ["py.typed"],
+        "shallowda.benchmark": ["*.jinja", "presets/*.toml"],
+        "shallowda.datasets": ["*.toml"],
         "shallowda.diagnosis": ["*.jinja"],
         "shallowda.kernels": ["cuda/*.cu"],
     },
+    entry_points={"console_scripts": ["shallowda = shallowda.cli:main"]},
     install_requires=[
         "joblib>=1.4,<2",
         "numba>=0.61",  # the lower bound stays at or below 0.64, or cuML cannot be installed beside shallowda
@@ -73,13 +90,15 @@ setup(
         "threadpoolctl>=3.5,<4",
     ],
     extras_require={
+        "bench": BENCH,
+        "data": DATA,
         "demo": DEMO,
+        "docs": DOCS,
         "models": MODELS,
         "notebooks": NOTEBOOKS,
         "report": REPORT,
         "test": TEST,
         "dev": DEV,
-        "bench": BENCH,
         "cuda12": ["array-api-compat>=1.11", "cupy-cuda12x[ctk]>=14"],
         "cuda13": ["array-api-compat>=1.11", "cupy-cuda13x[ctk]>=14"],
     },

@@ -13,19 +13,27 @@ import argparse
 import json
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 from joblib import Parallel, delayed
 from rich.console import Console
 from rich.table import Table
 from sklearn.base import clone
 from sklearn.model_selection import cross_validate
-from tasks import SURF, Task, digit_pictures, folder, surf_histograms
+from tasks import LETTERS, OFFICE, Task, folder, pairs, surf_histograms
 
 from shallowda import AutoAdapt, pack_domains, portfolio
 from shallowda.auto_adapt import SOURCE_ONLY
+from shallowda.datasets import (
+    fetch_amazon_reviews,
+    fetch_digits,
+    fetch_gas_drift,
+    fetch_heart_disease,
+    fetch_office_caltech10,
+    fetch_spam,
+)
 from shallowda.model_selection import (
     CircularValidation,
     ClusterValidity,
@@ -59,26 +67,6 @@ ON_TARGET = {
 SCORES = (*HELD_OUT, *ON_TARGET)
 
 
-def mat(data: Path, file: str, rows: str = "fts") -> tuple[np.ndarray, np.ndarray]:
-    """Rows and labels of a MATLAB file."""
-    content = scipy.io.loadmat(data / file)
-    return content[rows].astype(float), content["labels"].ravel().astype(int)
-
-
-def gas(data: Path, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """A month's readings of a sensor array."""
-    lines = (data / f"gas_sensor_drift/batch{batch}.dat").read_text().split()
-    cells = [line.split(",") for line in lines]
-    return np.array([row[2:130] for row in cells], dtype=float), np.array([row[0] for row in cells])
-
-
-def heart(data: Path, hospital: str) -> tuple[np.ndarray, np.ndarray]:
-    """Patients; NaN where a value is missing."""
-    lines = (data / f"heart_disease_uci/processed.{hospital}.data").read_text().split()[1:]
-    cells = np.array([[np.nan if cell in ("", "?") else float(cell) for cell in line.split(",")] for line in lines])
-    return cells[:, :13], (cells[:, 13] > 0).astype(int)
-
-
 def filled(task: Task) -> Task:
     """Missing values replaced by the medians of both domains."""
     Xs, ys, Xt, yt = task
@@ -86,37 +74,24 @@ def filled(task: Task) -> Task:
     return np.where(np.isnan(Xs), median, Xs), ys, np.where(np.isnan(Xt), median, Xt), yt
 
 
-def pairs(names: tuple, domains: dict, prefix: str) -> Iterator[tuple[str, Task]]:
-    """All ordered pairs of domains."""
-    for source in names:
-        for target in names:
-            if source != target:
-                yield f"{prefix} {source}->{target}", (*domains[source], *domains[target])
-
-
 def tasks(data: Path) -> Iterator[tuple[str, Task]]:
     """Name and data of every task, features as extracted."""
-    yield from pairs(tuple(SURF), {name: surf_histograms(data, name) for name in SURF}, "SURF")
-    names = tuple(SURF.values())
-    yield from pairs(names, {name: mat(data, f"office_caltech10_googlenet/{name}.mat") for name in names}, "GoogLeNet")
-    names = ("webcam", "dslr")
-    decaf = {name: mat(data, f"office_caltech10_decaf6/{name}_decaf.mat", "feas") for name in names}
-    yield from pairs(names, decaf, "DeCAF")
-    for name in ("MNIST_vs_USPS", "USPS_vs_MNIST"):
-        yield f"digits {name.replace('_vs_', '->')}", digit_pictures(data, name)
-    names = ("books", "dvd", "elec")
-    yield from pairs(names, {name: mat(data, f"amazon_reviews_400/{name}_400.mat") for name in names}, "Amazon")
-    batches = {number: gas(data, number) for number in range(1, 7)}
-    for source, target in ((1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (2, 3), (2, 4), (2, 6), (6, 1), (6, 2)):
-        yield f"gas {source}->{target}", (*batches[source], *batches[target])
-    names = ("cleveland", "hungarian", "switzerland", "va")
-    for name, task in pairs(names, {name: heart(data, name) for name in names}, "heart"):
+    at_hand = {"data_home": data, "download_if_missing": False}
+    yield from pairs(surf_histograms(data), "SURF ", LETTERS)
+    googlenet = fetch_office_caltech10("googlenet", domains=OFFICE, **at_hand)
+    yield from pairs(replace(googlenet, X=googlenet.X.astype(float)), "GoogLeNet ")
+    yield from pairs(fetch_office_caltech10("decaf6", domains=("webcam", "dslr"), **at_hand), "DeCAF ")
+    yield from pairs(fetch_digits(**at_hand), "digits ")
+    reviews = fetch_amazon_reviews(domains=("books", "dvd", "electronics"), **at_hand)
+    yield from pairs(reviews, "Amazon ", {"electronics": "elec"})
+    numbers = {f"batch{number}": str(number) for number in range(1, 7)}
+    drift = ((1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (2, 3), (2, 4), (2, 6), (6, 1), (6, 2))
+    only = [(f"batch{source}", f"batch{target}") for source, target in drift]
+    yield from pairs(fetch_gas_drift(domains=list(numbers), **at_hand), "gas ", numbers, only)
+    for name, task in pairs(fetch_heart_disease(**at_hand), "heart "):
         yield name, filled(task)
-    content = scipy.io.loadmat(data / "sms_mail_spam/da_sm_spam.mat")
-    X, y, border = np.log1p(content["D"].astype(float)), content["y"].ravel().astype(int), content["domains"][0, 1]
-    sms, mail = (X[:border], y[:border]), (X[border:], y[border:])
-    yield "spam SMS->mail", (*sms, *mail)
-    yield "spam mail->SMS", (*mail, *sms)
+    spam = fetch_spam(**at_hand)
+    yield from pairs(replace(spam, X=np.log1p(spam.X)), "spam ")
 
 
 def drawn(task: Task, rows: int) -> Task:

@@ -7,16 +7,19 @@ then z-scored in each domain; digits scaled to unit norm.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 from sklearn.preprocessing import StandardScaler, normalize
+
+from shallowda.datasets import DomainDataset, fetch_digits, fetch_office_caltech10
 
 Task = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
-SURF = {"A": "amazon", "W": "webcam", "D": "dslr"}
+OFFICE = ("amazon", "webcam", "dslr")
+LETTERS = {"amazon": "A", "webcam": "W", "dslr": "D"}
 
 
 def folder() -> Path:
@@ -26,42 +29,25 @@ def folder() -> Path:
     return Path(os.environ["SHALLOWDA_DATA"])
 
 
-def surf_histograms(data: Path, domain: str) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of sum one, and labels, of one Office-Caltech10 domain."""
-    content = scipy.io.loadmat(data / "office_caltech10_surf" / f"{SURF[domain]}_SURF_L10.mat")
-    X = content["fts"].astype(float)
-    return X / X.sum(axis=1, keepdims=True), content["labels"].ravel()
+def pairs(
+    data: DomainDataset, prefix: str = "", short: Mapping[str, str] | None = None, only: Sequence = ()
+) -> Iterator[tuple[str, Task]]:
+    """Name and data of every ordered pair of domains, or of some; names of domains may be shortened."""
+    names = {name: name for name in data.domain_names} | dict(short or {})
+    for source, target in only or data.pairs():
+        yield f"{prefix}{names[source]}->{names[target]}", data.pair(source, target)
 
 
-def surf_domain(data: Path, domain: str) -> tuple[np.ndarray, np.ndarray]:
-    """`surf_histograms`, z-scored."""
-    X, y = surf_histograms(data, domain)
-    return StandardScaler().fit_transform(X), y
-
-
-def digit_pictures(data: Path, name: str) -> Task:
-    """MNIST_vs_USPS or USPS_vs_MNIST, grey levels."""
-    content = scipy.io.loadmat(data / "digits" / f"{name}.mat")
-    return (
-        content["X_src"].T.astype(float),
-        content["Y_src"].ravel(),
-        content["X_tar"].T.astype(float),
-        content["Y_tar"].ravel(),
-    )
-
-
-def digits(data: Path, name: str) -> Task:
-    """`digit_pictures`, unit rows."""
-    Xs, ys, Xt, yt = digit_pictures(data, name)
-    return normalize(Xs), ys, normalize(Xt), yt
+def surf_histograms(data: Path) -> DomainDataset:
+    """Office-Caltech10, rows of sum one."""
+    found = fetch_office_caltech10("surf", domains=OFFICE, data_home=data, download_if_missing=False)
+    return replace(found, X=found.X / found.X.sum(axis=1, keepdims=True))
 
 
 def tasks(data: Path) -> Iterator[tuple[str, Task]]:
     """Name and data of the eight pairs at hand."""
-    domains = {domain: surf_domain(data, domain) for domain in SURF}
-    for source in SURF:
-        for target in SURF:
-            if source != target:
-                yield f"{source}->{target}", (*domains[source], *domains[target])
-    yield "MNIST->USPS", digits(data, "MNIST_vs_USPS")
-    yield "USPS->MNIST", digits(data, "USPS_vs_MNIST")
+    scale = StandardScaler().fit_transform
+    for name, (Xs, ys, Xt, yt) in pairs(surf_histograms(data), short=LETTERS):
+        yield name, (scale(Xs), ys, scale(Xt), yt)
+    digits = fetch_digits(data_home=data, download_if_missing=False)
+    yield from pairs(replace(digits, X=normalize(digits.X)))

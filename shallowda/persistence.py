@@ -89,9 +89,13 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
 
     Examples
     --------
+    >>> import tempfile
+    >>> from pathlib import Path
     >>> import shallowda
-    >>> shallowda.save(model, "model.skops")  # doctest: +SKIP
-    >>> shallowda.load("model.skops").predict(X_new)  # doctest: +SKIP
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     shallowda.save(shallowda.CORAL(ridge=2.0), Path(folder) / "model.skops")
+    ...     shallowda.load(Path(folder) / "model.skops")
+    CORAL(ridge=2.0)
     """
     skops = _skops()
     if not isinstance(model, BaseEstimator):
@@ -134,6 +138,19 @@ def load(path: str | os.PathLike, *, trusted: Collection[str] = ()) -> Any:
     -----
     UserWarning
         If the model was written with another release of shallowda or scikit-learn, whose predictions may differ.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import shallowda
+    >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [0.1, 1.0], [1.0, 0.2]]), np.array([0, 1, -1, -1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "model.skops"
+    ...     shallowda.save(shallowda.CORAL().fit(X, y), path)
+    ...     shallowda.load(path).predict(X[2:])
+    array([0, 1])
     """
     skops, path = _skops(), Path(path)
     with _damage(path):

@@ -46,7 +46,7 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     transformers_ : dict
         Fitted transformer by domain code (>= 0 source, < 0 target).
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
 
     Examples
     --------

@@ -84,7 +84,7 @@ class TCAEstimator(SpectralAdapter):
     classes_ : ndarray of shape (n_classes,)
     estimator_ : classifier
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
 
     Notes
     -----

@@ -40,14 +40,17 @@ def test_metadata(wheel):
     assert metadata["Version"] == __version__
     assert metadata["Requires-Python"] == ">=3.11"
     assert set(metadata.get_all("Provides-Extra")) == {
-        "demo",
-        "notebooks",
-        "report",
-        "test",
-        "dev",
         "bench",
         "cuda12",
         "cuda13",
+        "data",
+        "demo",
+        "dev",
+        "docs",
+        "models",
+        "notebooks",
+        "report",
+        "test",
     }
     required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     names = {re.match(r"[\w-]+", line).group() for line in required}

@@ -1,0 +1,185 @@
+"""Where the files of a data set are: in a folder of the user's, or downloaded into it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["find", "folder", "obtain", "registry"]
+
+HOST = "https://raw.githubusercontent.com/"
+TIMEOUT = 30  # seconds without an answer
+logger = logging.getLogger("shallowda")
+
+
+@cache
+def registry() -> dict[str, Any]:
+    """What is known of each data set: the content of ``registry.toml``.
+
+    Returns
+    -------
+    registry : dict
+    """
+    return tomllib.loads(Path(__file__).with_name("registry.toml").read_text(encoding="utf-8"))
+
+
+def folder(data_home: str | os.PathLike[str] | None) -> Path:
+    """The data folder: the argument, else ``SHALLOWDA_DATA``, else the cache folder of the user.
+
+    Parameters
+    ----------
+    data_home : path-like or None
+
+    Returns
+    -------
+    path : Path
+        It may not exist.
+
+    Raises
+    ------
+    ImportError
+        If pooch is needed to name the cache folder, and missing.
+    """
+    if chosen := data_home or os.environ.get("SHALLOWDA_DATA"):
+        return Path(chosen).expanduser()
+    return Path(_pooch().os_cache("shallowda"))
+
+
+def find(home: Path, folders: Sequence[str], names: Sequence[str]) -> Path | None:
+    """The first file of one of these names, in one of these folders or in the data folder itself.
+
+    Parameters
+    ----------
+    home : Path
+    folders, names : sequence of str
+        In order of preference.
+
+    Returns
+    -------
+    path : Path or None
+    """
+    places = [home / name for name in folders] + [home]
+    return next((place / name for place in places for name in names if (place / name).is_file()), None)
+
+
+def obtain(
+    key: str, domains: Sequence[str], data_home: str | os.PathLike[str] | None, download_if_missing: bool
+) -> dict[str, tuple[Path, str]]:
+    """File of each domain, and which part of it; downloads what is not at hand.
+
+    Parameters
+    ----------
+    key : str
+        Name in the registry.
+    domains : sequence of str
+    data_home : path-like or None
+    download_if_missing : bool
+
+    Returns
+    -------
+    found : dict
+        Of (path, part) by domain.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is neither at hand nor downloaded; says which, where it was looked for, and what to do.
+    ValueError
+        If a downloaded file is not the published one.
+    """
+    entry, home = registry()[key], folder(data_home)
+    found, missing = {}, {}
+    for domain in domains:
+        offers = [file for file in entry["files"] if domain in file["domains"]]
+        places = ((find(home, entry["folders"], file["names"]), file) for file in offers)
+        path, file = next(((path, file) for path, file in places if path), (None, offers[0]))
+        if path:
+            _compare(path, [offer["sha256"] for offer in offers if "sha256" in offer])
+            found[domain] = path, file["domains"][domain]
+        else:
+            missing[domain] = file
+    reason, cause = "", None
+    for domain, file in missing.items():
+        if not download_if_missing or "url" not in file:
+            continue
+        try:
+            path = _download(HOST + file["url"], file["sha256"], home / entry["folders"][0] / file["names"][0])
+        except OSError as error:  # offline: the next one would fail too
+            reason, cause = f" The download failed ({error}).", error
+            break
+        found[domain] = path, file["domains"][domain]
+    if absent := {domain: file for domain, file in missing.items() if domain not in found}:
+        raise FileNotFoundError(_advice(key, entry, home, absent, reason)) from cause
+    return {domain: found[domain] for domain in domains}
+
+
+def _advice(key: str, entry: Mapping[str, Any], home: Path, absent: Mapping[str, Any], reason: str) -> str:
+    files = ", ".join(f"{file['names'][0]} ({domain})" for domain, file in absent.items())
+    closed = [domain for domain, file in absent.items() if "url" not in file]
+    places = ", ".join([*(str(home / name) for name in entry["folders"]), str(home)])
+    return (
+        f"{key}: {files} not found in {places}.{reason}"
+        + (f" There is no known public copy of {', '.join(closed)}." if closed else "")
+        + " Put the files there, set SHALLOWDA_DATA or data_home to the folder that holds them, allow the download "
+        "with download_if_missing=True, or name the domains at hand with domains=."
+    )
+
+
+def _compare(path: Path, published: Sequence[str]) -> None:
+    """A user's file may have been saved anew, so another content is told and not refused."""
+    if published and hashlib.sha256(path.read_bytes()).hexdigest() not in published:
+        logger.warning("%s is not the published file byte by byte; it is used as it is.", path)
+
+
+def _download(url: str, sha256: str, path: Path) -> Path:
+    logger.info("Downloading %s to %s", url, path)
+    pooch, bar = _pooch(), _Bar(path.name) if sys.stderr.isatty() else None
+    pooch.get_logger().setLevel(logging.WARNING)  # it writes to stderr by itself
+    downloader = pooch.HTTPDownloader(progressbar=bar or False, timeout=TIMEOUT)
+    try:  # pooch writes elsewhere first and moves what has the right hash, so that an interruption leaves nothing
+        known = f"sha256:{sha256}"
+        return Path(pooch.retrieve(url, known_hash=known, fname=path.name, path=path.parent, downloader=downloader))
+    finally:
+        if bar:
+            bar.close()
+
+
+def _pooch() -> Any:
+    try:
+        import pooch
+    except ImportError as error:
+        raise ImportError(
+            "Downloading data, and naming the folder for it, needs pooch: pip install shallowda[data]. Without it, set "
+            "SHALLOWDA_DATA or data_home to a folder that holds the files."
+        ) from error
+    return pooch
+
+
+class _Bar:
+    """The progress bar that pooch asks for, drawn by rich; it stays while its file is downloaded."""
+
+    def __init__(self, title: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+        self.progress = Progress(*columns, console=Console(stderr=True))
+        self.task = self.progress.add_task(title, total=None)
+        self.total = 0
+        self.progress.start()
+
+    def update(self, size: int) -> None:
+        self.progress.update(self.task, advance=size, total=self.total or None)
+
+    def reset(self) -> None:
+        self.progress.reset(self.task)
+
+    def close(self) -> None:
+        self.progress.stop()
