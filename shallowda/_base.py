@@ -22,7 +22,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from shallowda._messages import labels_being_scored, warn
-from shallowda._rows import validated_rows
+from shallowda._rows import read_only, validated_rows
 from shallowda.domains import (
     Domains,
     NoTargetWarning,
@@ -251,7 +251,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
 
     def _for_base(self, base: Any, Z: Array) -> Array:
         """Adapted rows as the base classifier takes them: only ours is known to take arrays of other libraries."""
-        return Z if isinstance(base, OneNearestNeighbor) else to_numpy(Z)
+        return Z if isinstance(base, OneNearestNeighbor) else read_only(to_numpy(Z))
 
     def _fit(self, X: ArrayLike, y: Any, sample_domain: Any) -> Array:
         X, domains = self._read(X, y, sample_domain)

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from shallowda.kernels.arrays import Array, is_foreign, library, namespace
 
-__all__ = ["rows_among", "two_samples", "validated_rows"]
+__all__ = ["read_only", "rows_among", "two_samples", "validated_rows"]
 
 
 def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> Array:
@@ -56,10 +56,26 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) ->
     return X
 
 
+def read_only(rows: np.ndarray) -> np.ndarray:
+    """A view that an estimator of the user's, told to work in place, copies before it writes.
+
+    Parameters
+    ----------
+    rows : ndarray
+
+    Returns
+    -------
+    view : ndarray
+    """
+    view = rows.view()
+    view.flags.writeable = False
+    return view
+
+
 def rows_among(stored: Array, rows: Array) -> slice | None:
     """Where rows lie in an array, one after another: their first place, or None.
 
-    Cost: as reading the array once.
+    Cost: as reading the array once, unless the first row and the last one lie in it at many places.
 
     Parameters
     ----------
@@ -72,11 +88,15 @@ def rows_among(stored: Array, rows: Array) -> slice | None:
         None also for arrays other than NumPy's.
     """
     if isinstance(stored, np.ndarray) and isinstance(rows, np.ndarray) and stored.dtype == rows.dtype:
-        last = len(stored) - len(rows)
-        for start in np.flatnonzero(stored[: last + 1, 0] == rows[0, 0]) if last >= 0 else ():
-            place = slice(int(start), int(start) + len(rows))
-            ends = (stored[start] == rows[0]).all() and (stored[place.stop - 1] == rows[-1]).all()
-            if ends and np.array_equal(stored[place], rows):
+        starts = np.arange(max(len(stored) - len(rows) + 1, 0))
+        for row in (0, len(rows) - 1):
+            for column in range(rows.shape[1]):
+                starts = starts[stored[starts + row, column] == rows[row, column]]
+                if len(starts) < 2:
+                    break
+        for start in starts.tolist():
+            place = slice(start, start + len(rows))
+            if np.array_equal(stored[place], rows):
                 return place
     return None
 

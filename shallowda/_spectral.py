@@ -178,7 +178,7 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
     def _map(self, X: Array, source: np.ndarray) -> Array:
         place = rows_among(self.X_fit_, X) if self._keeps_rows else None
         if place is not None:
-            return self.embedding_[place]
+            return self.embedding_[place].copy()  # a caller may write into it
         rows = X if self._is_linear else self._kernel_to(X)
         return rows @ as_dtype(from_numpy(self.components_, rows).T, rows.dtype)
 

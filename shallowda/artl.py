@@ -27,6 +27,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from shallowda._base import DomainAwareClassifier, require_classifier, warn_dropped
 from shallowda._messages import warn
 from shallowda._pseudo_labels import Pass, settle
+from shallowda._rows import read_only
 from shallowda._spectral import KERNEL_CONSTRAINTS, KernelMixin
 from shallowda.domains import Domains
 from shallowda.kernels.arrays import (
@@ -282,7 +283,7 @@ class ARTL(KernelMixin, DomainAwareClassifier):
         if self.estimator is None and self.kernel == "precomputed":
             fit = self._machine(given, domains, None).solve()
             return self._decide(to_numpy(fit.fitted)[domains.target])
-        Xs, Xt = map(to_numpy, domains.split(X))
+        Xs, Xt = (read_only(to_numpy(rows)) for rows in domains.split(X))
         if self.estimator is not None:
             learner = require_classifier(clone(self.estimator)).fit(Xs, domains.source_labels)
             return domains.encode(learner.predict(Xt))

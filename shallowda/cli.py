@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -25,7 +26,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-_REFUSED, _INTERRUPTED, _TERMINATED = 2, 130, 143
+_REFUSED, _INTERRUPTED, _UNREAD, _TERMINATED = 2, 130, 141, 143
 
 
 @app.callback()
@@ -103,6 +104,9 @@ def _said_plainly() -> Iterator[None]:
         raise
     except KeyboardInterrupt as error:
         raise typer.Exit(_INTERRUPTED) from error
+    except BrokenPipeError as error:  # whoever read has read enough, as `head` does; the rest goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(_UNREAD) from error
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(_REFUSED) from error
@@ -172,6 +176,8 @@ def _progress(shown: bool) -> Iterator[tuple[Callable[[Sequence[Cell]], None], C
 
 
 def _say_plan(cells: Sequence[Cell], todo: Sequence[Cell], as_json: bool) -> None:
+    from shallowda.benchmark.report import told
+
     keys = {cell.key for cell in todo}
     missing = [cell for cell in cells if cell.missing]
     if as_json:
@@ -181,19 +187,35 @@ def _say_plan(cells: Sequence[Cell], todo: Sequence[Cell], as_json: bool) -> Non
         return
     for cell in todo:
         typer.echo(f"to run   {cell.label}")
+    skipped: dict[tuple[str, str], list[str]] = {}
     for cell in missing:
-        typer.echo(f"skipped  {cell.label}: {cell.missing}")
+        names = skipped.setdefault(("skipped", cell.missing), [])
+        names.extend([] if f"{cell.task} {cell.pair}" in names else [f"{cell.task} {cell.pair}"])
+    for line in told(skipped):
+        typer.echo(line)
     typer.echo(f"{len(todo)} to run, {len(missing)} skipped, {len(cells) - len(todo) - len(missing)} done.")
 
 
 def _say_summary(summary: Summary, paths: Sequence[Path], as_json: bool) -> None:
     if as_json:
-        tables = {table.name: dict(zip(table.methods, table.mean.tolist(), strict=True)) for table in summary.tables}
-        end = {"kind": "summary", "counts": summary.counts, "means": tables, "files": list(map(str, paths))}
+        tables = {  # JSON knows no NaN
+            table.name: {
+                name: mean if whole else None
+                for name, mean, whole in zip(table.methods, table.mean.tolist(), table.whole, strict=True)
+            }
+            for table in summary.tables
+        }
+        reasons = [
+            {"status": status, "message": message, "of": names} for (status, message), names in summary.reasons.items()
+        ]
+        end = {"kind": "summary", "counts": summary.counts, "means": tables, "without_result": reasons}
+        end["files"] = list(map(str, paths))
         typer.echo(json.dumps(end))
         return
     from rich.markup import escape
     from rich.table import Table
+
+    from shallowda.benchmark.report import told
 
     console = Console()
     for table in summary.tables:
@@ -207,6 +229,8 @@ def _say_summary(summary: Summary, paths: Sequence[Path], as_json: bool) -> None
             own = [f"{table.mean[i]:.2f}", f"{table.mean_rank[i]:.2f}"] if table.whole[i] else [table.coverage(i), ""]
             shown.add_row(escape(name), *own, *beside)
         console.print(shown)
+    for line in told(summary.reasons):
+        typer.echo(line)
     typer.echo(", ".join(f"{count} {status}" for status, count in summary.counts.items()))
     for path in paths:
         typer.echo(str(path))

@@ -1,12 +1,16 @@
 """Model files that hold data only: reading one runs no code of the file's.
 
 A model file is a zip archive of arrays and of names of types, written and read by skops. `load` makes objects of
-scikit-learn, NumPy, SciPy and this package, and of whatever else the caller names; a pickle is never read.
+scikit-learn, NumPy, SciPy and this package, and of whatever else the caller names; a pickle is never read. What the
+archive says is looked at before skops sees it, so that no name of this package is called, and nothing is unpacked that
+is larger than memory.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -14,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import scipy
@@ -22,6 +27,7 @@ from sklearn.base import BaseEstimator
 
 from shallowda._messages import warn
 from shallowda._version import __version__
+from shallowda.kernels.planning import available_memory
 
 __all__ = ["load", "save"]
 
@@ -60,11 +66,15 @@ _DAMAGE = (
     EOFError,
     ImportError,
     LookupError,
-    NotImplementedError,
-    RecursionError,
+    MemoryError,
+    RuntimeError,
     TypeError,
     ValueError,
 )
+_PLAIN = {"ObjectNode", "TupleNode"}  # loaders that fill an object and call nothing of its type
+_NAMED = {"FunctionNode", "ObjectNode", "TypeNode"}  # loaders that look for a name in a module
+_SCHEMA_BYTES = 2**28  # of the largest schema that is read: a million nodes
+_NODE_BYTES = 2**10  # of memory that a node of the schema may stand for, besides its array
 
 
 def save(model: BaseEstimator, path: str | os.PathLike) -> None:
@@ -83,7 +93,10 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
     Raises
     ------
     TypeError
-        If `model` is no estimator.
+        If `model` is no estimator, or holds what no program can find again: a lambda, or a function or class that was
+        defined within a function.
+    ValueError
+        If `model` holds itself.
     ImportError
         If skops is not installed.
 
@@ -101,12 +114,20 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
     if not isinstance(model, BaseEstimator):
         raise TypeError(f"model must be an estimator; it is a {type(model).__name__}.")
     path = Path(path)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = path.with_name(f".{uuid4().hex}")  # of this call only: threads may save to one path
+    content = {"format": _FORMAT, "versions": _versions(), "model": model}
     try:
-        with open(scratch, "wb") as file:
-            skops.dump(
-                {"format": _FORMAT, "versions": _versions(), "model": model}, file, compression=zipfile.ZIP_DEFLATED
-            )
+        with open(scratch, "xb") as file:
+            try:
+                skops.dump(content, file, compression=zipfile.ZIP_DEFLATED)
+            except RecursionError as error:
+                raise ValueError(
+                    "model holds itself, so it cannot be written. Requests of metadata (set_fit_request and the like) "
+                    "do that: save a model without them, and pass sample_domain step by step."
+                ) from error
+            file.flush()
+            os.fsync(file.fileno())
+        _findable(scratch)
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
@@ -129,8 +150,8 @@ def load(path: str | os.PathLike, *, trusted: Collection[str] = ()) -> Any:
     Raises
     ------
     ValueError
-        If the file is no model file, is damaged, or holds types that are neither known nor trusted; they are named, and
-        nothing was made of them.
+        If the file is no model file, is damaged, would unpack to more than the free memory, or holds types that are
+        neither known nor trusted; they are named, and nothing was made of them.
     ImportError
         If skops is not installed.
 
@@ -154,6 +175,7 @@ def load(path: str | os.PathLike, *, trusted: Collection[str] = ()) -> Any:
     """
     skops, path = _skops(), Path(path)
     with _damage(path):
+        _inspect(path)
         unknown = sorted(set(skops.get_untrusted_types(file=path)) - TYPES - set(trusted))
     if unknown:
         raise ValueError(
@@ -162,10 +184,70 @@ def load(path: str | os.PathLike, *, trusted: Collection[str] = ()) -> Any:
         )
     with _damage(path):
         content = skops.load(path, trusted=[*TYPES, *trusted])
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ValueError(f"{path} was not written by shallowda.save, or by a later release of it.")
-    _compare(path, content["versions"])
-    return content["model"]
+    match content:
+        case {"format": int(found), "versions": dict(written), "model": BaseEstimator() as model} if found == _FORMAT:
+            _compare(path, written)
+            return model
+    raise ValueError(f"{path} was not written by shallowda.save, or by a later release of it.")
+
+
+def _inspect(path: Path) -> None:
+    """Refuse an archive that calls something of this package, or stands for more than there is memory for."""
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        if any(part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for part in parts):
+            raise ValueError("it is compressed in another way")
+        schema = _schema(archive)
+    for node in _nodes(schema):
+        if node["__loader__"] not in _PLAIN and f"{node['__module__']}.{node['__class__']}" in TYPES:
+            raise ValueError(f"the name {node['__class__']} stands where something is called")
+    size, free = 2 * _weight(schema, {part.filename: part.file_size for part in parts}, {}), available_memory()
+    if size > free:  # twice: as read, and as an array
+        raise ValueError(f"it unpacks to {size:.1e} bytes, and {free:.1e} are free")
+
+
+def _schema(archive: zipfile.ZipFile) -> Any:
+    """What an archive holds, as nested lists and dicts."""
+    if archive.getinfo("schema.json").file_size > _SCHEMA_BYTES:
+        raise ValueError("its schema is too long")
+    return json.loads(archive.read("schema.json"))
+
+
+def _nodes(part: Any) -> Iterator[dict]:
+    """Those dicts of a schema that say how an object is made."""
+    if isinstance(part, dict) and isinstance(part.get("__loader__"), str):
+        yield part
+    for child in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _nodes(child)
+
+
+def _weight(part: Any, sizes: dict[str, int], known: dict[int, int]) -> int:
+    """Bytes that a part of a schema stands for.
+
+    What has one identity must weigh the same wherever it is written, or skops, which takes the first for the others,
+    would walk more than is written.
+    """
+    if isinstance(part, list):
+        return sum(_weight(child, sizes, known) for child in part)
+    if not isinstance(part, dict):
+        return 0
+    identity, file = part.get("__id__"), part.get("file")
+    size = _NODE_BYTES + (sizes.get(file, 0) if isinstance(file, str) else 0)
+    size += sum(_weight(child, sizes, known) for child in part.values())
+    if isinstance(identity, int) and known.setdefault(identity, size) != size:
+        raise ValueError("one object is written in two ways")
+    return size
+
+
+def _findable(path: Path) -> None:
+    """Refuse a model file that names what no module has under that name."""
+    with zipfile.ZipFile(path) as archive:
+        for node in _nodes(_schema(archive)):
+            module, name = node["__module__"], node["__class__"]
+            if node["__loader__"] in _NAMED and not hasattr(sys.modules.get(module), name):
+                raise TypeError(
+                    f"model holds {module}.{name}, which no program could find again. Define it at the top of a module."
+                )
 
 
 @contextmanager

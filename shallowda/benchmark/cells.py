@@ -88,13 +88,22 @@ def plan(benchmark: Benchmark, *, only: str = "", fetch: bool = True) -> list[Ce
     ValueError
         If a data set, a generator or a domain does not exist.
     """
-    return [cell for task in benchmark.tasks for cell in _of_task(task, benchmark, only.lower(), fetch)]
+    downloads = _Downloads(fetch)
+    return [cell for task in benchmark.tasks for cell in _of_task(task, benchmark, only.lower(), downloads)]
 
 
-def _of_task(task: Task, benchmark: Benchmark, only: str, fetch: bool) -> Iterator[Cell]:
+@dataclass
+class _Downloads:
+    """Whether files are still downloaded: not after an attempt that had no answer, as each takes its time to fail."""
+
+    allowed: bool
+    stopped: bool = False
+
+
+def _of_task(task: Task, benchmark: Benchmark, only: str, downloads: _Downloads) -> Iterator[Cell]:
     names = _domains(task)
     pairs: Iterable[Any] = permutations(names, 2) if task.pairs == "all" else task.pairs
-    absence = cache(partial(_absence, task, fetch))
+    absence = cache(partial(_absence, task, downloads))
     content = cache(partial(_content, task))
     for sources, target in pairs:
         source = (sources,) if isinstance(sources, str) else tuple(sources)
@@ -121,7 +130,7 @@ def _of_task(task: Task, benchmark: Benchmark, only: str, fetch: bool) -> Iterat
                 }
                 cell = Cell(task.name, method.name, source, target, trial, work)
                 if only in cell.label.lower():
-                    reasons = dict.fromkeys(filter(None, map(absence, domains)))
+                    reasons = sorted(set(filter(None, map(absence, domains))))
                     contents = {name: content(name) for name in domains} if isinstance(task.dataset, Mapping) else {}
                     yield replace(cell, contents=contents, missing="; ".join(reasons))
 
@@ -187,27 +196,41 @@ def _domains(task: Task) -> list[str]:
         if task.dataset in generators():
             return list(load(task.dataset, task.options, 0, None).domain_names)
         call = inspect.signature(datasets.DATASETS[task.dataset]).bind(**task.options)
-    except (TypeError, ValueError) as error:
+        call.apply_defaults()
+    except (TypeError, ValueError, MemoryError) as error:
         raise ValueError(f"task {task.name!r}: {error}") from error
-    call.apply_defaults()
-    if call.arguments["domains"] is not None:
-        return list(call.arguments["domains"])
     variant = f"[{call.arguments['features']}]" if "features" in call.arguments else ""
     one_of(task.dataset + variant, list(registry()), f"task {task.name!r}: the data set")
-    return list(dict.fromkeys(name for file in registry()[task.dataset + variant]["files"] for name in file["domains"]))
+    try:
+        datasets.available_domains(task.dataset, **task.options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"task {task.name!r}: {error}") from error
+    files = registry()[task.dataset + variant]["files"]
+    known = list(dict.fromkeys(name for file in files for name in file["domains"]))
+    wanted = call.arguments["domains"]
+    names = known if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
+    for name in names:
+        one_of(name, known, f"task {task.name!r}: the domain")
+    return names
 
 
-def _absence(task: Task, fetch: bool, name: str) -> str:
+def _absence(task: Task, downloads: _Downloads, name: str) -> str:
     """Why a domain is not at hand; empty where it is, or has been downloaded."""
     if isinstance(task.dataset, Mapping):
         path = _path(task.dataset["files"][name])
         return "" if path.is_file() else f"there is no file {path}"
     if task.dataset in generators() or name in datasets.available_domains(task.dataset, **task.options):
         return ""
+    fetch = downloads.allowed and not downloads.stopped
     options = task.options if fetch else {**task.options, "download_if_missing": False}
     try:
         load(task.dataset, options, 0, [name])
     except (OSError, ImportError, ValueError) as error:
+        cause = error.__cause__
+        if fetch and isinstance(cause, OSError) and getattr(cause, "response", None) is None:
+            downloads.stopped = True
+        elif downloads.stopped:
+            return f"{error} No download was tried, as one had failed before."
         return str(error)
     return ""
 

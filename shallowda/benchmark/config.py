@@ -22,6 +22,8 @@ __all__ = ["Benchmark", "Limits", "Method", "Published", "Task", "load_config", 
 _BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 _LONGEST = 10**7  # seconds
+_LARGEST = 2**62  # bytes; the system counts no further
+_MOST_TRIALS = 10**5  # the plan lists every cell
 
 Section = TypeVar("Section")
 
@@ -85,8 +87,9 @@ class Limits:
     def __post_init__(self) -> None:
         right = _is_positive(self.seconds, (int, float)) and self.seconds <= _LONGEST
         _require(right, f"seconds must be positive and at most {_LONGEST}; got {self.seconds!r}.")
-        object.__setattr__(self, "memory", _number_of_bytes(self.memory))
-        _require(_is_positive(self.memory), "memory must be positive.")
+        memory = _number_of_bytes(self.memory)
+        _require(0 < memory <= _LARGEST, f"memory must be positive and at most {_LARGEST} bytes; got {memory}.")
+        object.__setattr__(self, "memory", memory)
 
 
 @dataclass(frozen=True)
@@ -262,7 +265,8 @@ class Benchmark:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        _require(_is_positive(self.trials), f"trials must be a positive integer; got {self.trials!r}.")
+        right = _is_positive(self.trials) and self.trials <= _MOST_TRIALS
+        _require(right, f"trials must be a positive integer, at most {_MOST_TRIALS}; got {self.trials!r}.")
         _require(isinstance(self.title, str) and isinstance(self.protocol, str), "title and protocol must be texts.")
         _require(len(self.tasks) > 0 and len(self.methods) > 0, "there must be at least one task and one method.")
         tasks = [task.name for task in self.tasks]

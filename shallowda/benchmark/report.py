@@ -49,6 +49,7 @@ COLUMNS = {
 
 _FAR_CELL, _FAR_MEAN = 3.0, 1.0  # points from the published figure, from which a difference is marked
 _LEVEL = 0.05  # of the critical difference
+_NAMED = 6  # cells that are named with a reason; the page has all of them
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,17 @@ class Summary:
     def counts(self) -> dict[str, int]:
         """Number of cells by status."""
         return dict(Counter(row["status"] for row in self.rows))
+
+    @property
+    def reasons(self) -> dict[tuple[str, str], list[str]]:
+        """What has no result, by status and message: pairs that were skipped, cells of other ends."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for row in self.rows:
+            if row["status"] not in ("ok", "not run"):
+                what = " ".join(_where(row)) + (f" {row['method']}" if row["status"] != "skipped" else "")
+                names = found.setdefault((row["status"], row.get("message", "")), [])
+                names.extend([] if what in names else [what])
+        return found
 
     @property
     def methods(self) -> list[str]:
@@ -320,8 +332,12 @@ def write_report(summary: Summary, folder: str | Path) -> list[Path]:
     for name, content in contents.items():
         path = Path(folder) / name
         unfinished = path.with_name(f".{name}.part")
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
+        try:
+            unfinished.write_bytes(content)
+            os.replace(unfinished, path)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise OSError(error.errno, f"{error.strerror}; the results are kept in results.jsonl", str(path)) from error
         paths.append(path)
     return paths
 
@@ -385,7 +401,28 @@ def markdown(summary: Summary) -> str:
             for entry in table.comparisons:
                 lines += ["", f"{entry.method}: {'; '.join(filter(None, [entry.paper, entry.note]))}"]
         lines.append("")
+    if summary.reasons:
+        lines += ["## Without a result", "", *(f"- {line}" for line in told(summary.reasons)), ""]
     return "\n".join(lines)
+
+
+def told(reasons: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
+    """A line for each reason: what became of how many cells or pairs, which ones, and why.
+
+    Parameters
+    ----------
+    reasons : dict of (str, str) to list of str
+        `Summary.reasons`.
+
+    Returns
+    -------
+    lines : list of str
+    """
+    lines = []
+    for (status, message), names in reasons.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        lines.append(f"{status}: {', '.join(names[:_NAMED])}{more}: {' '.join(message.split())}")
+    return lines
 
 
 _COMPARED = "Published, ours and their difference, in percent; means over the pairs that have both."

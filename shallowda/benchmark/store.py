@@ -40,10 +40,10 @@ def read_results(path: str | Path) -> tuple[list[dict[str, Any]], dict[str, dict
         try:
             record = json.loads(line)
             if record["kind"] == "run":
-                runs.append(record)
+                runs.append(record | {"run": str(record["run"])})
             else:
-                cells[record["key"]] = record
-        except (ValueError, KeyError, TypeError):
+                cells[record["key"]] = record | {"status": str(record["status"])}
+        except (ValueError, KeyError, TypeError, RecursionError):
             logger.warning("%s: line %d is not a result and is passed over", path, number)
     return runs, cells
 

@@ -202,6 +202,8 @@ def _in_fork(request: Mapping[str, Any], answers: IO[str]) -> dict[str, Any]:
                 with os.fdopen(outlet, "w") as report:
                     report.write(json.dumps(run_cell(request["work"])))
                 os._exit(0)
+            except MemoryError:  # even for what there is to say
+                os.write(2, b"out of memory")
             finally:  # whatever happens, this process does not go on as a second server
                 os._exit(1)
         os.close(outlet)
@@ -223,9 +225,10 @@ def _bind(seconds: float, memory: int, printed: int) -> None:
     os.dup2(printed, 1)
     os.dup2(printed, 2)
     signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM ends the process, whatever it is doing
+    # before memory is bound: a thread that finds none for itself is waited for in vain
+    threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     if sys.platform == "linux":  # elsewhere this bound does not hold
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
 
 
 def _end_with(requests: int) -> None:

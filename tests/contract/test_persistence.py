@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import oracles
 import pytest
+import sklearn
 import skops.io
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -162,6 +163,107 @@ def test_an_array_of_pickled_objects_is_not_read(path, tmp_path):
         shallowda.load(forged)
 
 
+def made_by(loader, kind, **state):
+    module, _, name = kind.rpartition(".")
+    return {"__class__": name, "__module__": module, "__loader__": loader, **state}
+
+
+def json_node(value):
+    return made_by("JsonNode", "builtins.str", content=json.dumps(value), is_json=True)
+
+
+def listed(nodes):
+    return made_by("ListNode", "builtins.list", content=nodes)
+
+
+def mapped(**nodes):
+    keys = listed([made_by("TypeNode", "builtins.str")] * len(nodes))
+    return made_by("DictNode", "builtins.dict", content=nodes, key_types=keys)
+
+
+def forge(path, model, files=(), **content):
+    """A model file, written by hand."""
+    content = {"format": json_node(1), "versions": mapped(), "model": model} | content
+    schema = {**mapped(**content), "protocol": skops.io._protocol.PROTOCOL}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in dict(files).items():
+            archive.writestr(name, data)
+        archive.writestr("schema.json", json.dumps(schema))
+
+
+REPORT = "shallowda.diagnosis.report.DomainShiftReport"
+ADDER = {
+    "func": made_by("FunctionNode", "numpy.add"),
+    "args": listed([]),
+    "kwds": mapped(),
+    "namespace": json_node(None),
+}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        made_by("ConstructorFromReduceNode", REPORT, content=listed([])),
+        made_by("PartialNode", "shallowda.coral.CORAL", content=ADDER),
+        made_by("ListNode", REPORT, content=[]),
+        made_by("TypeNode", "shallowda.coral.CORAL"),
+    ],
+    ids=lambda model: model["__loader__"],
+)
+def test_nothing_of_the_package_is_called_by_a_file(path, model):
+    forge(path, model)
+    with pytest.raises(ValueError, match="where something is called"):
+        shallowda.load(path)
+
+
+def test_references_that_multiply_are_refused(path):
+    node = made_by("ListNode", "builtins.list", content=[], __id__=1)
+    for i in range(2, 60):  # 2 to the power of 60 lists, were they walked
+        again = made_by("ListNode", "builtins.list", content=[], __id__=i - 1)
+        node = made_by("ListNode", "builtins.list", content=[node, again], __id__=i)
+    forge(path, node)
+    with pytest.raises(ValueError, match="in two ways"):
+        shallowda.load(path)
+
+
+def test_a_file_that_unpacks_to_more_than_memory_is_refused(path, monkeypatch):
+    array = made_by("NdArrayNode", "numpy.ndarray", type="numpy", file="a.npy")
+    forge(path, listed([array] * 20), {"a.npy": bytes(10**6)})
+    monkeypatch.setattr(persistence, "available_memory", lambda: 3 * 10**7)
+    with pytest.raises(ValueError, match="are free"):
+        shallowda.load(path)
+    monkeypatch.setattr(persistence, "_SCHEMA_BYTES", 100)
+    with pytest.raises(ValueError, match="too long"):
+        shallowda.load(path)
+
+
+@pytest.mark.parametrize(
+    ("model", "content"),
+    [
+        (json_node("no model"), {}),
+        (json_node(1), {"versions": json_node(3)}),
+        (made_by("ObjectNode", "shallowda.coral.CORAL"), {"format": listed([])}),
+    ],
+)
+def test_what_is_no_estimator_is_not_returned(path, model, content):
+    forge(path, model, **content)
+    with pytest.raises(ValueError, match=r"not written by shallowda\.save"):
+        shallowda.load(path)
+
+
+def test_another_compression_and_encryption(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("schema.json", "{}")
+    with pytest.raises(ValueError, match="compressed"):
+        shallowda.load(path)
+    forge(path, json_node(1))
+    data = bytearray(path.read_bytes())
+    data[data.find(b"PK\1\2") + 8] |= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="damaged"):
+        shallowda.load(path)
+
+
 @pytest.mark.parametrize("kept", [0, 10, 200, -20])
 def test_a_damaged_file(path, kept):
     shallowda.save(CORAL().fit(X, y), path)
@@ -233,6 +335,28 @@ def test_a_file_is_replaced_only_by_a_complete_one(path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         shallowda.save(TCAEstimator(3).fit(X, y), path)
     assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_what_could_not_be_read_again_is_not_written(path):
+    def inner(a, b):
+        return a @ b
+
+    for kernel in (lambda a, b: a @ b, inner):
+        with pytest.raises(TypeError, match="at the top of a module"):
+            shallowda.save(TCAEstimator(3, kernel=kernel), path)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = JDA(3).set_fit_request(sample_domain=True)
+    with pytest.raises(ValueError, match="set_fit_request"):
+        shallowda.save(model, path)
+    assert not list(path.parent.iterdir())
+
+
+def test_threads_may_save_to_one_path(path):
+    models = [CORAL(ridge=float(i)) for i in range(1, 9)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda model: shallowda.save(model, path), models * 4))
+    assert shallowda.load(path).ridge in range(1, 9)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 

@@ -74,7 +74,9 @@ def test_reads_a_file(tmp_path):
     [
         ("trials = 2", "trails = 2", "'trails' is not known; did you mean 'trials'"),
         ("trials = 2", "trials = 0", "trials must be a positive integer"),
+        ("trials = 2", "trials = 100_000_000", "trials must be .* at most"),
         ("trials = 2", "trials = ", "not a TOML file"),
+        ('"1.5GiB"', str(10**20), r"\[limits\]: memory must be .* at most"),
         ('"1.5GiB"', '"lots"', r"\[limits\]: memory must be"),
         ("seconds = 30", "seconds = -1", "seconds must be positive"),
         ('"1-NN"\nmodel', '"JDA"\nmodel', "methods of task 'moons' need different names; used twice: JDA"),
@@ -111,6 +113,10 @@ def test_says_what_is_wrong(tmp_path, old, new, message):
         (Task("make_printed_digits"), "is not known"),
         (Task("office-caltech10", options={"features": "surff"}), "did you mean"),
         (Task("office-caltech10", pairs=[["amazon", "web"]]), "the domain 'web'"),
+        (Task("office-caltech10", options={"domains": ["amazon", "web"]}), "the domain 'web'"),
+        (Task("office-caltech10", options={"domains": 3}), "'office-caltech10': .*int"),
+        (Task("office-caltech10", options={"data_home": 3}), "'office-caltech10': .*int"),
+        (Task("make_rotated_moons", options={"n_samples": 10**15}), "(?i)memory|allocate"),
     ],
 )
 def test_plan_says_what_is_wrong(task, message):
@@ -128,6 +134,27 @@ def test_domains_that_are_not_at_hand_are_told(tmp_path, monkeypatch):
     (cell, _) = plan(Benchmark([files], [method]))
     assert str(tmp_path / "a.npz") in cell.missing
     assert str(tmp_path / "b.npz") in cell.missing
+
+
+@pytest.mark.parametrize(("answered", "attempts"), [(False, 1), (True, 3)])
+def test_downloads_end_with_the_first_that_has_no_answer(tmp_path, monkeypatch, answered, attempts):
+    tried = []
+
+    def download(url, sha256, path):
+        tried.append(url)
+        error = OSError("no such file there" if answered else "offline")
+        error.response = object() if answered else None
+        raise error
+
+    monkeypatch.setenv("SHALLOWDA_DATA", str(tmp_path))
+    monkeypatch.setattr("shallowda.datasets._store._download", download)
+    tasks = [Task("amazon-reviews", options={"domains": ["books", "dvd"]}), Task("spam", pairs=[["SMS", "mail"]])]
+    methods = [Method("1-NN", "OneNearestNeighbor"), Method("SVM", "SVC")]
+    cells = plan(Benchmark(tasks, methods, trials=2))
+    assert all("not found in" in cell.missing for cell in cells)
+    assert ("No download was tried" in cells[-1].missing) is not answered
+    # a file for each domain, but one for both of spam: its second domain asks again
+    assert len(tried) == attempts + answered
 
 
 def key(task, method, **options):

@@ -1,6 +1,7 @@
 """Tables and page of a benchmark, and the command line around them."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -85,6 +86,8 @@ def test_markdown(summary):
     assert "| D | 30.00 | failed | 20.00 | skipped | 2 of 3 |  |" in text
     assert "|  | difference | +0.00 | **+3.50** |  |  | **+1.75** |" in text
     assert "over the 3 of 4 pairs that have results, for the methods that have all of them." in text
+    assert "- skipped: moons 40deg->0deg: no <file>\n" in text
+    assert "- failed: moons 0deg->40deg D: <script>" in text
     lines = [re.sub(r"\\\|", "", line) for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} == {8}
 
@@ -149,6 +152,17 @@ def test_nothing_ran(tmp_path):
     assert "not run" in (tmp_path / "table.md").read_text()
 
 
+def test_a_report_that_cannot_be_written_leaves_nothing_half_done(summary, tmp_path, monkeypatch):
+    def full(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"kept in results\.jsonl.*results\.csv"):
+        write_report(summary, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def invoke(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
@@ -211,6 +225,33 @@ def test_a_run_from_the_command_line(invoke, tmp_path):
     told = invoke(*arguments[:-1]).stdout
     assert "source only" in told
     assert "3 ok" in told
+
+
+def test_what_is_missing_is_told(invoke, tmp_path):
+    (tmp_path / "files.toml").write_text(
+        '[[tasks]]\nname = "pair"\ndataset = {files = {a = "a.npz", b = "b.npz"}}\n'
+        '[[methods]]\nname = "SVM"\nmodel = "SVC"\n[[methods]]\nname = "CORAL"\nmodel = "CORAL"\n'
+    )
+    for more in (["--dry-run"], ["--out", "out"]):
+        (line,) = [line for line in invoke("files.toml", *more).stdout.splitlines() if line.startswith("skipped: ")]
+        assert line.startswith("skipped: pair a->b, pair b->a: there is no file ")
+        assert "b.npz" in line
+    (end,) = invoke("files.toml", "--out", "out", "--json").stdout.splitlines()
+    assert "NaN" not in end
+    end = json.loads(end)
+    assert end["means"] == {"pair": {"SVM": None, "CORAL": None}}
+    assert [reason["of"] for reason in end["without_result"]] == [["pair a->b", "pair b->a"]]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a pipe breaks in other ways")
+def test_output_that_nobody_reads_is_no_error(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "shallowda.cli", "bench", "--list"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_interrupted(invoke, monkeypatch):

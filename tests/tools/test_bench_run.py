@@ -97,6 +97,13 @@ def test_memory_is_bounded(ran):
     assert "allocate" in greedy["message"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the bound on memory holds on Linux")
+def test_memory_that_is_too_little_to_begin_with(tmp_path):
+    benchmark = Benchmark([MOONS], [Method("1-NN", "OneNearestNeighbor")], limits=Limits(seconds=20, memory=1000))
+    (result,) = run(benchmark, tmp_path).values()
+    assert (result["status"], result["message"]) == ("memory", "out of memory")
+
+
 def test_accuracy_is_that_of_the_estimator(ran):
     data = make_rotated_moons(40, random_state=0)
     Xs, ys, Xt, yt = data.pair("0deg", "30deg")
@@ -221,11 +228,12 @@ def test_a_torn_line_is_cut_off(tmp_path, cut, caplog):
 
 def test_a_spoiled_line_costs_one_cell(tmp_path, caplog):
     path = tmp_path / "results.jsonl"
-    lines = [json.dumps(record("a")), "\0\0\0", '{"kind": "cell"}', "[]", json.dumps(record("b"))]
+    spoiled = ["\0\0\0", '{"kind": "cell"}', '{"kind": "cell", "key": "c"}', '{"kind": "run"}', "[]", "[" * 10**5]
+    lines = [json.dumps(record("a")), *spoiled, json.dumps(record("b"))]
     path.write_text("\n".join(lines) + "\n")
     with Store(tmp_path) as store:
         assert list(store.cells) == ["a", "b"]
-    assert caplog.text.count("is not a result") == 3
+    assert caplog.text.count("is not a result") == len(spoiled)
 
 
 def test_a_full_disk_leaves_whole_lines(tmp_path, monkeypatch):
