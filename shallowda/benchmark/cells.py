@@ -15,11 +15,11 @@ from typing import Any
 from shallowda import datasets
 from shallowda._version import __version__
 from shallowda.benchmark.config import Benchmark, Task, one_of
-from shallowda.datasets._store import registry
+from shallowda.datasets._store import obtain, registry
 
 __all__ = ["Cell", "generators", "load", "plan"]
 
-_FORMAT = 1  # of keys: another number, and nothing kept is recognised
+_FORMAT = 2  # of keys: another number, and nothing kept is recognised
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _of_task(task: Task, benchmark: Benchmark, only: str, downloads: _Downloads)
                 cell = Cell(task.name, method.name, source, target, trial, work)
                 if only in cell.label.lower():
                     reasons = sorted(set(filter(None, map(absence, domains))))
-                    contents = {name: content(name) for name in domains} if isinstance(task.dataset, Mapping) else {}
+                    contents = {name: content(name) for name in domains} if _has_files(task) else {}
                     yield replace(cell, contents=contents, missing="; ".join(reasons))
 
 
@@ -195,19 +195,17 @@ def _domains(task: Task) -> list[str]:
     try:
         if task.dataset in generators():
             return list(load(task.dataset, task.options, 0, None).domain_names)
-        call = inspect.signature(datasets.DATASETS[task.dataset]).bind(**task.options)
-        call.apply_defaults()
+        key, arguments = _registered(task.dataset, task.options)
     except (TypeError, ValueError, MemoryError) as error:
         raise ValueError(f"task {task.name!r}: {error}") from error
-    variant = f"[{call.arguments['features']}]" if "features" in call.arguments else ""
-    one_of(task.dataset + variant, list(registry()), f"task {task.name!r}: the data set")
+    one_of(key, list(registry()), f"task {task.name!r}: the data set")
     try:
         datasets.available_domains(task.dataset, **task.options)
     except (TypeError, ValueError) as error:
         raise ValueError(f"task {task.name!r}: {error}") from error
-    files = registry()[task.dataset + variant]["files"]
+    files = registry()[key]["files"]
     known = list(dict.fromkeys(name for file in files for name in file["domains"]))
-    wanted = call.arguments["domains"]
+    wanted = arguments["domains"]
     names = known if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
     for name in names:
         one_of(name, known, f"task {task.name!r}: the domain")
@@ -240,10 +238,30 @@ def _path(file: str | Sequence[str]) -> Path:
 
 
 def _content(task: Task, name: str) -> list[str]:
-    """What is in the file of a domain, and the names of its variables where they are given."""
-    file = task.dataset["files"][name]  # type: ignore[index]
-    path, variables = _path(file), [] if isinstance(file, str) else list(file[1:])
+    """What is in the file of a domain, and which part of it the domain is; nothing where it is not at hand."""
+    if isinstance(task.dataset, Mapping):
+        file = task.dataset["files"][name]
+        path, part = _path(file), [] if isinstance(file, str) else list(file[1:])
+    else:
+        key, arguments = _registered(task.dataset, task.options)
+        try:
+            path, variables = obtain(key, [name], arguments["data_home"], False)[name]
+        except (OSError, ImportError, ValueError):  # `missing` says why
+            return ["", key]
+        part = [key, variables]
     if not path.is_file():
-        return ["", *variables]
+        return ["", *part]
     with path.open("rb") as content:
-        return [hashlib.file_digest(content, "sha256").hexdigest(), *variables]
+        return [hashlib.file_digest(content, "sha256").hexdigest(), *part]
+
+
+def _registered(dataset: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name of a data set in the registry, and all arguments of its loader."""
+    call = inspect.signature(datasets.DATASETS[dataset]).bind(**options)
+    call.apply_defaults()
+    features = call.arguments.get("features")
+    return f"{dataset}[{features}]" if features else dataset, call.arguments
+
+
+def _has_files(task: Task) -> bool:
+    return isinstance(task.dataset, Mapping) or task.dataset in datasets.DATASETS

@@ -240,3 +240,20 @@ def test_presets_can_be_planned(name, tmp_path, monkeypatch):
 def test_unknown_preset():
     with pytest.raises(ValueError, match="did you mean 'quick'"):
         load_preset("quik")
+
+
+def test_another_content_of_a_file_is_another_cell(tmp_path):
+    """A result is kept for what was in the files, not for what they are called."""
+    for hospital in ("cleveland", "va"):
+        (tmp_path / f"processed.{hospital}.data").write_text("63,1,1,145,233,1,2,150,0,2.3,3,0,6,0\n")
+    task = Task("heart-disease", options={"data_home": str(tmp_path), "download_if_missing": False})
+    benchmark = Benchmark([task], [Method("1-NN", "OneNearestNeighbor")])
+
+    def keys():
+        return {cell.pair: cell.key for cell in plan(benchmark, fetch=False) if not cell.missing}
+
+    before = keys()
+    assert set(before) == {"cleveland->va", "va->cleveland"}
+    assert keys() == before
+    (tmp_path / "processed.va.data").write_text("41,0,2,130,204,0,2,172,0,1.4,1,0,3,0\n")
+    assert all(key != before[pair] for pair, key in keys().items())
