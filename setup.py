@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent
 
 DEMO = ["matplotlib>=3.8", "pillow>=10.3", "rich>=13"]
 DATA = ["h5py>=3.11", "pooch>=1.8", "rich>=13"]
-BENCH = [*DATA, "jinja2>=3.1", "matplotlib>=3.8", "pyarrow>=16", "typer>=0.12"]
+BENCH = [*DATA, "filelock>=3.12", "jinja2>=3.1", "matplotlib>=3.8", "pyarrow>=16", "typer>=0.12"]
 DOCS = [
     *BENCH,
     "docutils>=0.22",

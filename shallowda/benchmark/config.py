@@ -14,6 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sklearn.base import is_classifier
+
 from shallowda.benchmark.models import build
 from shallowda.benchmark.steps import STEPS
 
@@ -191,7 +193,7 @@ class Method:
         for step in self.steps:
             one_of(step, list(STEPS), "the step")
         _require(self.datasets is None or _are_texts(self.datasets), "datasets must be a list of names of tasks.")
-        build(self.model)
+        _require(is_classifier(build(self.model)), f"{self.name}: a model must be a classifier, or end in one.")
 
 
 @dataclass(frozen=True)

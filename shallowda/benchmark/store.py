@@ -136,8 +136,10 @@ class Store:
 
 
 def _locked(path: Path) -> Any:
-    from filelock import FileLock, Timeout
-
+    try:
+        from filelock import FileLock, Timeout
+    except ImportError as error:
+        raise ImportError("Running a benchmark needs filelock: pip install shallowda[bench]") from error
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

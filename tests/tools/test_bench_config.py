@@ -85,6 +85,7 @@ def test_reads_a_file(tmp_path):
         ("n_components = 2", "n_components = -2", "JDA: The 'n_components' parameter"),
         ('"OneNearestNeighbor"', '"os.system"', "no estimator 'os.system'"),
         ('"OneNearestNeighbor"', "3", "a model is a name"),
+        ('"OneNearestNeighbor"', '"KMeans"', "1-NN: a model must be a classifier"),
         ('"OneNearestNeighbor"', "[]", "one estimator or more"),
         ('["zscore"]', '["z-score"]', "step 'z-score' is not known; did you mean 'zscore'"),
         ('["zscore"]', '"zscore"', "preprocess must be a list"),
