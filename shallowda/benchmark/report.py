@@ -486,12 +486,10 @@ def page(summary: Summary) -> str:
     missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
     if missing:
         raise ImportError(f'The report needs {" and ".join(missing)}: pip install "shallowda[bench]"')
-    try:
-        from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, StrictUndefined
 
-        from shallowda.benchmark.figures import figures
-    except ImportError as error:
-        raise ImportError("The page needs jinja2 and matplotlib: pip install shallowda[bench]") from error
+    from shallowda.benchmark.figures import figures
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": _number, "signed": _signed, "shade": _shade, "seconds": _seconds, "mib": _mib}
     template = environment.from_string((files("shallowda.benchmark") / "report.html.jinja").read_text(encoding="utf-8"))
