@@ -56,7 +56,7 @@ def figures(summary: Summary) -> list[tuple[str, str, str]]:
             )
             drawn = _critical_differences(methods, values["rank"].mean(axis=1), difference)
             found.append(("Critical differences", caption, _svg(drawn, "Critical differences")))
-        if n_pairs:
+        if methods and n_pairs:  # where every method has tasks of its own there is nothing to compare
             caption = f"Mean accuracy against the median time to fit and predict, over {n_pairs} pairs."
             drawn = _time_against_accuracy(
                 methods, np.median(values["seconds"], axis=1), values["accuracy"].mean(axis=1)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from shallowda import benchmark as bench
 from shallowda.benchmark import Benchmark, Method, Published, Task, plan, summarise, write_report
 from shallowda.benchmark import report as report_module
-from shallowda.benchmark.figures import _groups
+from shallowda.benchmark.figures import _groups, figures
 from shallowda.benchmark.report import critical_difference, friedman, markdown, page, ranks
 from shallowda.cli import app
 
@@ -269,3 +269,17 @@ def test_command_line_as_a_module(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0
     assert "--retry-failed" in done.stdout
+
+
+def test_methods_that_share_no_task(tmp_path):
+    """Nothing can be compared over all tasks, so nothing is drawn; the tables are there."""
+    tasks = [Task("make_rotated_moons", name=name, pairs=[["0deg", "30deg"]]) for name in ("one", "other")]
+    methods = [Method(name, "OneNearestNeighbor", datasets=[name]) for name in ("one", "other")]
+    benchmark = Benchmark(tasks, methods)
+    cells = plan(benchmark)
+    done = {"status": "ok", "accuracy": 0.5, "fit_seconds": 0.1, "predict_seconds": 0.1, "peak_memory": 1}
+    summary = summarise(benchmark, cells, {cell.key: done for cell in cells})
+    assert summary.methods == []
+    assert figures(summary) == []
+    write_report(summary, tmp_path)
+    assert (tmp_path / "table.md").read_text(encoding="utf-8").count("50.00") >= 2
