@@ -2,7 +2,8 @@
 
 The pencil is ``B w = rho a w`` with ``B`` positive semi-definite and ``a = V V^T + diag(g)``, V of few columns and g >
 0. Because a is low rank plus diagonal, its inverse root is known in closed form and the leading solutions are those of
-one standard symmetric problem. No factorisation of a is ever made.
+one standard symmetric problem. No factorisation of a is ever made. In the dual problem of a linear kernel the diagonal
+is ``g M^{-1}`` instead, with M the Gram matrix of the features: M is multiplied with, never inverted.
 
 Small problems go to LAPACK's subset solver. Above, B is only multiplied with blocks of columns: block Krylov spaces
 with full orthogonalisation, whose convergence is measured by residuals. Pencils that share B (the passes of one fit)
@@ -15,18 +16,19 @@ with fixed signs (the entry of largest modulus in each vector is positive).
 from __future__ import annotations
 
 import logging
+import math
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
 from sklearn.exceptions import ConvergenceWarning
 
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace, to_numpy
-from shallowda.kernels.operators import DenseGram, InverseRoot, LowRankPlusDiagonal
+from shallowda.kernels.operators import DenseGram, LowRankPlusDiagonal
 from shallowda.kernels.planning import TAKEOVER_ORDER, most_columns, solver_for
 
-__all__ = ["TOLERANCE", "PencilSolver", "fix_signs", "psd_eigh", "signs", "top_eigh", "top_pencil"]
+__all__ = ["TOLERANCE", "PencilSolver", "fix_signs", "gram_root", "psd_eigh", "signs", "top_eigh", "top_pencil"]
 
 _DENSE_SHARE = 4  # a Krylov space of more than a quarter of the order is left to LAPACK
 _SUBSET_ORDER = 512  # from which a few eigenpairs cost less than all (with two BLAS libraries in the process)
@@ -37,6 +39,7 @@ _KEPT = 3  # times k: columns that a later pencil starts from
 _PROBE, _PROBE_STEPS = 8, 1  # columns and blocks that look for what was missed
 _ROOM = 128  # columns that a space has room for at first
 _PATIENCE = 12  # looks without the residuals getting smaller by half: round-off, or a spectrum without gaps
+_WORN = 10.0  # times that a turn may lengthen columns before their product with a metric is made anew
 _MOST_PRODUCTS = 4000  # columns multiplied with B before the solver gives up
 TOLERANCE = 1e-9  # of residuals, relative to each eigenvalue
 
@@ -103,14 +106,29 @@ def top_eigh(matrix: Any, k: int, noise: float = 0.0) -> tuple[Array, Array]:
     """
     solver = PencilSolver(matrix)
     xp, m = namespace(solver.like), matrix.shape[0]
-    vectors, values = solver.solve(xp.zeros((m, 0), dtype=xp.float64, device=solver.like.device), 1.0, k)
+    vectors, values, _ = solver.solve(xp.zeros((m, 0), dtype=xp.float64, device=solver.like.device), 1.0, k)
     kept = to_numpy(values) > noise
     return values[: kept.sum()], fix_signs((vectors * xp.sqrt(values))[:, : kept.sum()])
 
 
 def top_pencil(B: Any, V: Array, ridge: float | Array, k: int) -> tuple[Array, Array]:
     """Leading solutions of one pencil: see `PencilSolver.solve`."""
-    return PencilSolver(B).solve(V, ridge, k)
+    return PencilSolver(B).solve(V, ridge, k)[:2]
+
+
+def gram_root(G: Array) -> Array:
+    """R (m, r) with ``R R^T = G``, r the numerical rank: by (pivoted) Cholesky, or eigenvectors where there is none."""
+    if is_numpy(G):
+        negligible = len(G) * np.finfo(float).eps * G.max()
+        upper, failed = scipy.linalg.lapack.dpotrf(G.T)
+        if not failed and (upper.diagonal() ** 2).min(initial=np.inf) > negligible:
+            return upper.T
+        factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(G, lower=1, tol=negligible)
+        root = np.zeros((len(G), rank))
+        root[pivots - 1] = np.tril(factor)[:, :rank]
+        return root
+    values, vectors = psd_eigh(G)
+    return vectors * namespace(G).sqrt(values)
 
 
 class PencilSolver:
@@ -125,6 +143,9 @@ class PencilSolver:
         Relative round-off of its products, when larger than that of float64.
     start : array of shape (m, q), optional
         Vectors that the first space starts from, such as the solutions of a similar pencil.
+    metric : array or operator of shape (m, m), positive semi-definite, optional
+        M: ``diag(ridge)`` of the pencil then stands for ``ridge M^{-1}``, and solutions lie in the range of M, where
+        those of B and V have to lie too. Not together with `start` or one ridge per row.
 
     Attributes
     ----------
@@ -134,11 +155,13 @@ class PencilSolver:
     Notes
     -----
     Cost of a pass: about ``5 k`` products with columns when there is no space yet, fewer later; memory ``2 m p``
-    numbers for a space of p columns (p some hundreds at most, or m / 8).
+    numbers for a space of p columns (p some hundreds at most, or m / 8). With a metric: as many products with M, and
+    ``3 m p``.
     """
 
-    def __init__(self, B: Any, eps: float = 0.0, start: Array | None = None) -> None:
+    def __init__(self, B: Any, eps: float = 0.0, start: Array | None = None, metric: Any = None) -> None:
         self.B: Any = B if hasattr(B, "like") else DenseGram(B)
+        self.metric = metric
         self.like = getattr(B, "like", B)
         self.eps = max(eps, np.finfo(np.float64).eps)
         self.xp, self.products = namespace(self.like), 0
@@ -147,6 +170,7 @@ class PencilSolver:
         self._exact = self._stored and is_numpy(self.like) and self.eps == np.finfo(np.float64).eps
         self._space: _Space | None = None
         self._dense: Array | None = None
+        self._root: Array | None = None
         self._start = start
 
     def is_iterative(self, k: int) -> bool:
@@ -155,7 +179,7 @@ class PencilSolver:
             return False
         return solver_for(self.B.shape[0], k if self._stored else 1) != "lapack"
 
-    def solve(self, V: Array, ridge: float | Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
+    def solve(self, V: Array, ridge: float | Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array, Array]:
         """Leading solutions of ``B A = (V V^T + diag(ridge)) A diag(rho)``, scaled so that ``A^T B A = I``.
 
         Parameters
@@ -175,6 +199,8 @@ class PencilSolver:
         A : array of shape (m, k')
             k' <= k solutions; fewer than k where B has a smaller rank.
         rho : array of shape (k',), descending, positive
+        lengths : array of shape (k',)
+            Norms of the columns of A; with a metric in that of M^{-1}.
 
         Warns
         -----
@@ -185,6 +211,10 @@ class PencilSolver:
         -----
         With ``F = a^{-1/2}`` in the sense ``F^T a F = I`` the problem is the standard one for ``C = F^T B F``; when ``C
         q = rho q`` then ``A = F q rho^{-1/2}``.
+
+        With a metric, ``M = R R^T`` and ``A = R C`` give the pencil ``(R^T B R, b)`` for C, ``b = R^T V V^T R + ridge
+        I``. Krylov spaces do without the root: their columns are ``Q = M P`` with ``P^T M P = I``, and ``R b^{-1} R^T =
+        M (ridge I + V V^T M)^{-1}``.
         """
         m = self.B.shape[0]
         k = min(k, m)
@@ -196,50 +226,62 @@ class PencilSolver:
         D = self.xp.sqrt(ridge)[:, None]
         start = None if self._start is None else D * self._start
         scaled = PencilSolver(_Scaled(self.B, self.like, 1.0 / D), self.eps, start)
-        U, rho = scaled._solve_krylov(V / D, 1.0, k, tol)
+        U, rho, _ = scaled._solve_krylov(V / D, 1.0, k, tol)
         self.products += scaled.products
         self._start = U / D
-        return fix_signs(self._start), rho
+        return fix_signs(self._start), rho, self.xp.linalg.vector_norm(self._start, axis=0)
 
-    def _solve_dense(self, V: Array, ridge: float | Array, k: int) -> tuple[Array, Array]:
+    def _solve_dense(self, V: Array, ridge: float | Array, k: int) -> tuple[Array, Array, Array]:
         if self._dense is None:
-            xp = self.xp
-            eye = xp.eye(self.B.shape[0], dtype=xp.float64, device=self.like.device)
-            dense = self.B.K if isinstance(self.B, DenseGram) else self.B @ eye
-            self._dense = as_dtype(dense, xp.float64)  # not every library mixes dtypes
-        root = LowRankPlusDiagonal(V, ridge).inverse_root()
+            self._dense = self._entries(self.B)
+            if self.metric is not None:
+                self._root = gram_root(self._entries(self.metric))
+                self._dense = self._root.T @ self._dense @ self._root
+        root = LowRankPlusDiagonal(V if self._root is None else self._root.T @ V, ridge).inverse_root()
         C = root.adjoint(root.adjoint(self._dense).T)
         rho, vectors = _dense_eigh(C, k)
-        return fix_signs(root.apply(vectors) / self.xp.sqrt(rho)), rho
+        A = root.apply(vectors) / self.xp.sqrt(rho)
+        lengths = self.xp.linalg.vector_norm(A, axis=0)
+        return fix_signs(A if self._root is None else self._root @ A), rho, lengths
 
-    def _solve_krylov(self, V: Array, ridge: float, k: int, tol: float) -> tuple[Array, Array]:
+    def _entries(self, operator: Any) -> Array:
+        """An operator as an array, in float64."""
+        if isinstance(operator, DenseGram):
+            return as_dtype(operator.K, self.xp.float64)  # not every library mixes dtypes
+        return as_dtype(
+            operator @ self.xp.eye(operator.shape[0], dtype=self.xp.float64, device=self.like.device), self.xp.float64
+        )
+
+    def _solve_krylov(self, V: Array, ridge: float, k: int, tol: float) -> tuple[Array, Array, Array]:
         xp, m = self.xp, self.B.shape[0]
-        root = LowRankPlusDiagonal(V, ridge).inverse_root()
+        root = _Root(self, V, ridge)
         space, before = self._space, self.products
         quick, known = space is not None and tol > TOLERANCE, np.empty(0)
         if space is None:
             space = self._space = _Space(self)
             start = self._random(_BLOCK) if self._start is None else self._start
-            self._sweep(space, root, start, max(_FIRST * k // _BLOCK, _SWEEP))
+            self._sweep(space, root, self.measured(start), max(_FIRST * k // _BLOCK, _SWEEP))
         elif space.size > _KEPT * k:
             space.compress(V, ridge, _KEPT * k)
         worst = best = np.inf
         stalled = 0
         while True:
             coefficients, rho = space.galerkin(V, ridge, k)
-            X = space.Q @ coefficients
-            residual = root.adjoint(space.image @ coefficients - _pencil(V, ridge, X) * rho)
-            error, values = to_numpy(xp.linalg.vector_norm(residual, axis=0)), to_numpy(rho)
+            columns = space.columns
+            X = columns.Q @ coefficients
+            residual = space.image @ coefficients - (V @ (V.T @ X) + ridge * (columns.P @ coefficients)) * rho
+            damped = root.damp(self.measured(residual))
+            error, values = to_numpy(damped.lengths()) / math.sqrt(ridge), to_numpy(rho)
             limit = np.maximum(tol * values, 64 * self.eps * values[:1])  # B is known to its round-off only
             open_pairs = np.flatnonzero(error > limit)
             if len(open_pairs):
-                residual = xp.take(residual, from_numpy(open_pairs, V), axis=1)
-                added = self._sweep(space, root, root.apply(residual), _SWEEP)
+                some = damped @ from_numpy(np.eye(len(values))[:, open_pairs], V)
+                added = self._sweep(space, root, root.damp(some), _SWEEP)
             elif (quick and len(values) == k) or space.size == m or _agree(values, known, max(tol, 1e-6)):
                 break
             else:  # a space may lack copies of an eigenvalue, or what the last V had damped: look elsewhere
                 known = values
-                added = self._sweep(space, root, self._random(_PROBE), _PROBE_STEPS)
+                added = self._sweep(space, root, self.measured(self._random(_PROBE)), _PROBE_STEPS)
             worst, best = float(np.max(error / limit, initial=0.0)), min(best, worst)
             stalled = stalled + 1 if worst > 0.5 * best else 0
             stuck = not added or stalled > _PATIENCE or self.products - before > _MOST_PRODUCTS
@@ -260,17 +302,23 @@ class PencilSolver:
                 space.compress(V, ridge, _KEPT * k)
         logger.info("order %d: %d products, a space of %d columns", m, self.products - before, space.size)
         count = int(np.count_nonzero(values > m * self.eps * values[:1]))
-        return fix_signs(X[:, :count] / xp.sqrt(rho[:count])), rho[:count]
+        scale = xp.sqrt(rho[:count])
+        lengths = xp.linalg.vector_norm(coefficients[:, :count], axis=0) / scale
+        return fix_signs(X[:, :count] / scale), rho[:count], lengths
 
-    def _sweep(self, space: _Space, root: InverseRoot, block: Array, steps: int) -> bool:
+    def _sweep(self, space: _Space, root: _Root, block: _Columns, steps: int) -> bool:
         """Grow the space by the Krylov sequence of the block; whether it grew."""
         size = space.size
-        for _ in range(steps):
-            block = space.expand(block)
-            if block.shape[1] == 0:
+        image = space.expand(block)
+        for _ in range(steps - 1):
+            if image.shape[1] == 0:
                 break
-            block = root.inverse(block)
+            image = space.expand(root.damp(root.damp(self.measured(image))))
         return space.size > size
+
+    def measured(self, block: Array) -> _Columns:
+        """Columns with their product with the metric."""
+        return _Columns(block, block if self.metric is None else self.metric @ block)
 
     def multiply(self, block: Array) -> Array:
         """``B @ block``, counted."""
@@ -283,56 +331,125 @@ class PencilSolver:
         return from_numpy(generator.standard_normal((self.B.shape[0], columns)), self.like)
 
 
+class _Columns(NamedTuple):
+    """Columns P, and Q = M P: the same array where the metric M is the identity."""
+
+    P: Array
+    Q: Array
+
+    def __matmul__(self, turn: Array) -> _Columns:
+        P = self.P @ turn
+        return _Columns(P, P if self.Q is self.P else self.Q @ turn)
+
+    def minus(self, others: _Columns, coefficients: Array) -> _Columns:
+        """What is left without ``others @ coefficients``."""
+        P = self.P - others.P @ coefficients
+        return _Columns(P, P if self.Q is self.P else self.Q - others.Q @ coefficients)
+
+    def lengths(self) -> Array:
+        """Norms of the columns, of shape (b,): in the metric."""
+        xp = namespace(self.P)
+        if self.Q is self.P:
+            return xp.linalg.vector_norm(self.P, axis=0)
+        squares = xp.sum(self.P * self.Q, axis=0)
+        return xp.sqrt(xp.where(squares > 0, squares, xp.zeros_like(squares)))
+
+
+class _Root:
+    """Multiplies by the inverse root of ``I + V V^T M / ridge``, which is symmetric in the metric.
+
+    With ``V / sqrt(ridge) = U diag(s) W^T`` and ``U^T M U = I``, directions in U are damped by ``(1 + s^2)^{-1/2}`` and
+    those that are orthogonal to U kept. The two parts are kept apart, and the projection is done twice: see
+    `InverseRoot`, which is the same for a metric that is the identity.
+    """
+
+    def __init__(self, solver: PencilSolver, V: Array, ridge: float) -> None:
+        xp = solver.xp
+        self.damping = xp.zeros((0, 1), dtype=V.dtype, device=V.device)
+        self.basis = _Columns(V, V)
+        if V.shape[1]:  # not every library decomposes an empty matrix
+            Q, triangle = xp.linalg.qr(V)
+            columns = solver.measured(Q)
+            values, vectors = psd_eigh(columns.P.T @ columns.Q)
+            lengths = xp.sqrt(values)
+            turn, s, _ = xp.linalg.svd((vectors * lengths).T @ triangle / math.sqrt(ridge), full_matrices=False)
+            self.basis = columns @ ((vectors / lengths) @ turn)
+            self.damping = (1.0 / xp.hypot(s, xp.ones_like(s)))[:, None]
+
+    def damp(self, block: _Columns) -> _Columns:
+        """The product with a block."""
+        along = self.basis.Q.T @ block.P
+        rest = block.minus(self.basis, along)
+        again = self.basis.Q.T @ rest.P
+        return rest.minus(self.basis, again - self.damping * along)
+
+
 class _Space:
-    """Orthonormal columns Q, their image B Q and their Gram matrix ``Q^T B Q``; kept as rows, which grow in place."""
+    """Columns P with ``P^T M P = I``, Q = M P, the image B Q and ``Q^T B Q``; kept as rows, which grow in place."""
 
     def __init__(self, solver: PencilSolver) -> None:
         self.solver, self.size, self.gram = solver, 0, np.zeros((0, 0))
         shape = (_ROOM, solver.B.shape[0])
-        self._Q = solver.xp.empty(shape, dtype=solver.xp.float64, device=solver.like.device)
-        self._image = solver.xp.empty_like(self._Q)
+        self._image = solver.xp.empty(shape, dtype=solver.xp.float64, device=solver.like.device)
+        self._P = solver.xp.empty_like(self._image)
+        self._Q = self._P if solver.metric is None else solver.xp.empty_like(self._image)
 
     @property
-    def Q(self) -> Array:
-        return self._Q[: self.size, :].T
+    def columns(self) -> _Columns:
+        P = self._P[: self.size, :].T
+        return _Columns(P, P if self._Q is self._P else self._Q[: self.size, :].T)
 
     @property
     def image(self) -> Array:
         return self._image[: self.size, :].T
 
-    def expand(self, block: Array) -> Array:
+    def expand(self, block: _Columns) -> Array:
         """Add the directions of the block that are new, leading ones first where they are many; return their image."""
-        solver, xp = self.solver, self.solver.xp
-        block = _leading_directions(block - self.Q @ (self.Q.T @ block), block)
-        block = block[:, : min(block.shape[1], self._Q.shape[1] - self.size)]
-        if block.shape[1] == 0:
-            return block
-        block = block - self.Q @ (self.Q.T @ block)  # once more: the first time leaves round-off
-        block = _leading_directions(block, block)
-        image = solver.multiply(block)
-        old, self.size = self.size, self.size + block.shape[1]
-        if self.size > self._Q.shape[0]:
-            self._Q = xp.concat([self._Q, xp.empty_like(self._Q)])
-            self._image = xp.concat([self._image, xp.empty_like(self._image)])
-        self._Q[old : self.size, :], self._image[old : self.size, :] = block.T, image.T
-        cross = to_numpy(self.Q.T @ image)
+        solver, xp, own = self.solver, self.solver.xp, self.columns
+        before = block.lengths()
+        block = block.minus(own, own.Q.T @ block.P)
+        turn = _leading_directions(block, before)
+        turn = turn[:, : min(turn.shape[1], self._P.shape[1] - self.size)]
+        if turn.shape[1] == 0:
+            return block.P @ turn
+        block = block @ turn
+        if block.Q is not block.P and float(xp.max(xp.abs(before[:, None] * turn))) > _WORN:
+            block = solver.measured(block.P)  # round-off in M P grew with the turn
+        block = block.minus(own, own.Q.T @ block.P)  # once more: the first time leaves round-off
+        block = block @ _leading_directions(block, block.lengths())
+        image = solver.multiply(block.Q)
+        old, self.size = self.size, self.size + block.P.shape[1]
+        if self.size > self._P.shape[0]:
+            self._grow()
+        self._write(slice(old, self.size), block, image)
+        cross = to_numpy(self.columns.Q.T @ image)
         corner = 0.5 * (cross[old:] + cross[old:].T)
         self.gram = np.block([[self.gram, cross[:old]], [cross[:old].T, corner]])
         return image
 
+    def _grow(self) -> None:
+        xp, one = self.solver.xp, self._Q is self._P
+        self._P, self._image = (xp.concat([rows, xp.empty_like(rows)]) for rows in (self._P, self._image))
+        self._Q = self._P if one else xp.concat([self._Q, xp.empty_like(self._Q)])
+
+    def _write(self, place: slice, block: _Columns, image: Array) -> None:
+        self._P[place, :], self._image[place, :] = block.P.T, image.T
+        if self._Q is not self._P:
+            self._Q[place, :] = block.Q.T
+
     def galerkin(self, V: Array, ridge: float, k: int) -> tuple[Array, Array]:
         """Best approximations in the space: coefficients y of ``X = Q y``, scaled to ``X^T a X = I``, and rho."""
-        root = LowRankPlusDiagonal(to_numpy(self.Q.T @ V), ridge).inverse_root()
+        root = LowRankPlusDiagonal(to_numpy(self.columns.Q.T @ V), ridge).inverse_root()
         rho, vectors = _dense_eigh(root.adjoint(root.adjoint(self.gram).T), min(k, self.size))
         return from_numpy(root.apply(vectors), self.solver.like), from_numpy(rho, self.solver.like)
 
     def compress(self, V: Array, ridge: float, size: int) -> None:
         """Keep the span of the leading approximations."""
         turn = self.solver.xp.linalg.qr(self.galerkin(V, ridge, size)[0])[0]
-        Q, image = turn.T @ self.Q.T, turn.T @ self.image.T
+        columns, image = self.columns @ turn, self.image @ turn
         self.gram = to_numpy(turn).T @ self.gram @ to_numpy(turn)
         self.size = turn.shape[1]
-        self._Q[: self.size, :], self._image[: self.size, :] = Q, image
+        self._write(slice(0, self.size), columns, image)
 
 
 class _Scaled:
@@ -350,21 +467,17 @@ def _agree(values: np.ndarray, others: np.ndarray, tol: float) -> bool:
     return len(values) == len(others) and np.allclose(values, others, rtol=tol, atol=0.0)
 
 
-def _pencil(V: Array, ridge: float, block: Array) -> Array:
-    return V @ (V.T @ block) + ridge * block
+def _leading_directions(block: _Columns, before: Array) -> Array:
+    """The turn of what is left of some columns to its leading directions, at most `_BLOCK`.
 
-
-def _leading_directions(block: Array, before: Array) -> Array:
-    """At most `_BLOCK` leading directions of what is left of some columns, each measured against its length before.
-
-    What is shorter by more than twelve digits is round-off.
+    Columns are measured against their lengths before: what is shorter by more than twelve digits is round-off.
     """
-    xp = namespace(block)
-    lengths = xp.linalg.vector_norm(before, axis=0)
-    block = block / xp.where(lengths > 0, lengths, xp.ones_like(lengths))
-    squares, turn = np.linalg.eigh(to_numpy(block.T @ block))
+    xp = namespace(before)
+    scale = to_numpy(1.0 / xp.where(before > 0, before, xp.ones_like(before)))
+    gram = scale[:, None] * to_numpy(block.P.T @ block.Q) * scale
+    squares, turn = np.linalg.eigh(0.5 * (gram + gram.T))
     kept = np.flatnonzero(squares > max(1e-24, 1e-14 * squares[-1]))[::-1][:_BLOCK]
-    return block @ from_numpy(turn[:, kept] / np.sqrt(squares[kept]), block)
+    return from_numpy(scale[:, None] * turn[:, kept] / np.sqrt(squares[kept]), before)
 
 
 def _dense_eigh(matrix: Array, k: int, noise: float = 0.0) -> tuple[Array, Array]:

@@ -383,12 +383,6 @@ class InverseRoot:
         """F^T @ block, for a block of shape (n, b)."""
         return self._damp(_column(self.inverse_D) * block)
 
-    def inverse(self, block: Array) -> Array:
-        """``F F^T @ block``, the solution of the system; to working precision relative to the largest damping."""
-        block = _column(self.inverse_D) * block
-        along = (1.0 - self.damping**2)[:, None] * (self.P.T @ block)
-        return _column(self.inverse_D) * (block - self.P @ along)
-
     def _damp(self, block: Array) -> Array:
         along = self.P.T @ block
         rest = block - self.P @ along

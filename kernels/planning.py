@@ -304,9 +304,12 @@ class _Problem:
         n, d = self.n, self.d
         solver, work = self.solved(min(n, d))
         if d <= n:
-            # the dual also has a root of the moments, and its product; one ridge per sample, weighted moments as well
-            matrices = 1 if self.kernel is None else 5 if self.form == "sample" else 3
+            # a dense dual also has the Gram matrix and its root; one ridge per sample, weighted moments as well
+            factored = solver == "lapack" or d <= TAKEOVER_ORDER
+            matrices = 1 if self.kernel is None else 5 if self.form == "sample" else 3 if factored else 1
             nbytes = matrices * _FLOAT64 * d * d + min(self.table.row_block_bytes, 2 * _FLOAT64 * n * d) + work
+            if self.form == "dual" and self.kernel is not None and solver != "lapack":
+                nbytes += work // 2  # columns of the space in a third basis
             reasons = [f"the kernel is linear and d = {d} <= n = {n}: {d} x {d} moments in one pass over the rows"]
             if self.form == "sample":
                 reasons.append("one ridge per sample: one more pass for weighted moments whenever the ridge changes")

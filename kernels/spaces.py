@@ -8,8 +8,8 @@ class          problem              Phi                              order solve
 ============== ==================== ================================ ============= ======================
 `PrimalSpace`  ridge on the d x k   X                                min(d, n)     a k x d map
                map
-`LinearDual`   authors' dual on     X X^T, as X R with X^T X = R R^T d             a k x d map
-               K = X X^T
+`LinearDual`   authors' dual on     X X^T, as X with the ridge in    d             a k x d map
+               K = X X^T            the metric of (X^T X)^-1
 `KernelSpace`  dual on any K        K, an operator                   n             training rows
 `LinearSample` dual on K = X X^T    X X^T, by a weighted Gram        d             a k x d map
                with one ridge per   matrix
@@ -25,10 +25,9 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-import scipy.linalg
 
-from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, namespace
-from shallowda.kernels.eigen import TOLERANCE, PencilSolver, fix_signs, psd_eigh, signs
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, namespace
+from shallowda.kernels.eigen import TOLERANCE, PencilSolver, fix_signs, gram_root, signs
 from shallowda.kernels.mmd import MMDFactor
 from shallowda.kernels.moments import GroupSums, far_mean, mean_and_scatter, resolved, row_blocks, weighted_products
 from shallowda.kernels.operators import DenseGram, Operator
@@ -54,9 +53,10 @@ class Space(Protocol):
     def times(self, E: MMDFactor) -> Array:
         """``Phi^T E``, of shape (order, r)."""
 
-    def solve(self, V: Array, ridge: Any, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
-        """Top-k of ``(Phi^T H Phi, V V^T + diag(ridge))``: coefficients (order, k') and values (k',).
+    def solve(self, V: Array, ridge: Any, k: int, tol: float = TOLERANCE) -> tuple[Array, Array, Array]:
+        """Top-k of ``(Phi^T H Phi, V V^T + diag(ridge))``: coefficients A (order, k'), values and lengths (k',).
 
+        A has the scale of `PencilSolver.solve`; the lengths are those of what the ridge is on (the map or the weights).
         k' < k where the rows have fewer directions of variance: what is round-off is left out.
         """
 
@@ -106,15 +106,15 @@ class PrimalSpace:
             product = product + self.origin[:, None] * from_numpy(E.column_sums, self.mean)[None, :]
         return product
 
-    def solve(self, V: Array, ridge: float, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
+    def solve(self, V: Array, ridge: float, k: int, tol: float = TOLERANCE) -> tuple[Array, Array, Array]:
         """Top-k of ``(Phi^T H Phi, V V^T + ridge I)``: see `PencilSolver`."""
-        A, rho = self.solver.solve(V, ridge, k, tol)
-        A, rho = self._resolved(A, rho, A)
-        return A * signs(self.lift(A).T), rho  # of what does not depend on how a basis or a root was found
+        A, rho, lengths = self.solver.solve(V, ridge, k, tol)
+        A, rho, lengths = _kept(self._resolved(A), A, rho, lengths)
+        return A * signs(self.lift(A).T), rho, lengths  # of what does not depend on how a basis was found
 
-    def _resolved(self, A: Array, rho: Array, directions: Array) -> tuple[Array, Array]:
-        """The solutions whose directions in the features have variance that is no round-off."""
-        return _kept(A, rho, _with_variance(directions, self.scatter, self.mean, self.rows.shape[0], self.eps))
+    def _resolved(self, directions: Array) -> np.ndarray:
+        """Which directions in the features have variance that is no round-off."""
+        return _with_variance(directions, self.scatter, self.mean, self.rows.shape[0], self.eps)
 
     def embed(self, A: Array) -> Array:
         """``Phi A`` on the training rows."""
@@ -128,8 +128,8 @@ class PrimalSpace:
 class LinearDual(PrimalSpace):
     """The dual problem on ``K = X X^T`` (ridge on the n x k weights of the samples), for d <= n, in order d.
 
-    With ``X^T X = R R^T`` there is a Q of orthonormal columns with ``X = Q R^T``. The weights are ``W = Q C``; the
-    ridge on W is the plain ridge on C and the embedding is ``K W = X R C``. So this is the primal problem for ``X R``.
+    The weights W of least norm with ``X^T W = A`` are ``X (X^T X)^{-1} A``, and the embedding is ``K W = X A``. So this
+    is the primal problem for A with the ridge ``tr(W^T W) = tr(A^T (X^T X)^{-1} A)``: a metric of `PencilSolver`.
 
     Parameters
     ----------
@@ -141,23 +141,11 @@ class LinearDual(PrimalSpace):
     def __init__(self, X: Array, after: Array | None = None) -> None:
         super().__init__(X)
         self.after = after
-        self.root = _gram_root(self.gram)
-        self.solver = PencilSolver(_Sandwich(self.root.T, self.scatter))
-
-    def times(self, E: MMDFactor) -> Array:
-        """``Phi^T E``."""
-        return self.root.T @ super().times(E)
-
-    def _resolved(self, A: Array, rho: Array, directions: Array) -> tuple[Array, Array]:
-        return super()._resolved(A, rho, self.root @ directions)
-
-    def embed(self, A: Array) -> Array:
-        """``Phi A`` on the training rows."""
-        return super().embed(self.root @ A)
+        self.solver = PencilSolver(self.scatter, metric=_Uncentred(self.scatter, self.mean, X.shape[0]))
 
     def lift(self, A: Array) -> Array:
         """The map of new rows, of shape (k, d)."""
-        return _through(super().lift(self.root @ A), self.after)
+        return _through(super().lift(A), self.after)
 
 
 class KernelSpace:
@@ -188,11 +176,10 @@ class KernelSpace:
         """``K E``."""
         return as_dtype(self.K @ from_numpy(E.toarray(), self.mean), self.mean.dtype)
 
-    def solve(self, V: Array, ridge: float | Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
+    def solve(self, V: Array, ridge: float | Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array, Array]:
         """Top-k of ``(K H K, V V^T + diag(ridge))``: see `PencilSolver`."""
-        A, rho = self.solver.solve(V, ridge, k, tol)
-        n = self.K.shape[0]
-        return _kept(A, rho, resolved(A, 1.0, self._diagonal(), self.mean, n, self.eps))
+        A, rho, lengths = self.solver.solve(V, ridge, k, tol)
+        return _kept(resolved(A, 1.0, self._diagonal(), self.mean, self.K.shape[0], self.eps), A, rho, lengths)
 
     def _diagonal(self) -> Array:
         """Diagonal of ``K H K``, estimated from some columns: it only bounds round-off."""
@@ -227,13 +214,13 @@ class LinearSample(PrimalSpace):
     def __init__(self, X: Array, after: Array | None = None) -> None:
         super().__init__(X)
         self.after, self.start = after, None
-        self.root = _gram_root(self.scatter)
+        self.root = gram_root(self.scatter)
 
     def times(self, E: MMDFactor) -> Array:
         """``K E``."""
         return self._map(super().times(E))
 
-    def solve(self, V: Array, ridge: Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
+    def solve(self, V: Array, ridge: Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array, Array]:
         """Top-k of ``(K H K, V V^T + diag(ridge))`` for a ridge of shape (n,): see `PencilSolver`."""
         xp = namespace(V)
         weights = 1.0 / ridge
@@ -245,12 +232,12 @@ class LinearSample(PrimalSpace):
         damped = xp.linalg.solve(inner, cross.T)
         middle = gram - damped.T @ damped  # X^T a^{-1} X, by Woodbury's identity
         self.solver = PencilSolver(_Sandwich(self.root.T, middle), start=self.start)
-        Z, rho = self.solver.solve(self.root[:0, :].T, 1.0, k, tol)
+        Z, rho, _ = self.solver.solve(self.root[:0, :].T, 1.0, k, tol)
         self.start = Z
         U = self.root @ (Z * xp.sqrt(rho))
         A = weights[:, None] * (self._map(U) - V @ xp.linalg.solve(inner.T, damped @ U)) / rho
-        A, rho = self._resolved(A, rho, middle @ U / rho)
-        return fix_signs(A), rho
+        A, rho, lengths = _kept(self._resolved(middle @ U / rho), A, rho, xp.linalg.vector_norm(A, axis=0))
+        return fix_signs(A), rho, lengths
 
     def embed(self, A: Array) -> Array:
         """``K A`` on the training rows."""
@@ -283,6 +270,17 @@ class _Sandwich:
 
     def __matmul__(self, block: Array) -> Array:
         return (((block.T @ self.L) @ self.S) @ self.L.T).T  # short and wide: see `symmetric_product`
+
+
+class _Uncentred:
+    """``X^T X`` from the scatter matrix and the mean of n rows: no second d x d matrix, no digits lost to the mean."""
+
+    def __init__(self, scatter: Array, mean: Array, n: int) -> None:
+        self.scatter, self.mean, self.n, self.shape = scatter, mean, n, scatter.shape
+
+    def __matmul__(self, block: Array) -> Array:
+        product = (block.T @ self.scatter).T  # short and wide: see `symmetric_product`
+        return product + self.mean[:, None] * (self.n * (self.mean @ block))
 
 
 class _Shifted:
@@ -341,21 +339,6 @@ def _through(components: Array, after: Array | None) -> Array:
     return components if after is None else components @ as_dtype(after, components.dtype).T
 
 
-def _gram_root(G: Array) -> Array:
-    """R (d, r) with ``R R^T = G``, r the numerical rank: by (pivoted) Cholesky, or eigenvectors where there is none."""
-    if is_numpy(G):
-        negligible = len(G) * np.finfo(float).eps * G.max()
-        upper, failed = scipy.linalg.lapack.dpotrf(G.T)
-        if not failed and (upper.diagonal() ** 2).min(initial=np.inf) > negligible:
-            return upper.T
-        factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(G, lower=1, tol=negligible)
-        root = np.zeros((len(G), rank))
-        root[pivots - 1] = np.tril(factor)[:, :rank]
-        return root
-    values, vectors = psd_eigh(G)
-    return vectors * namespace(G).sqrt(values)
-
-
 def _with_variance(directions: Array, scatter: Array, mean: Array, n: int, eps: float) -> np.ndarray:
     """`resolved`, with the variance computed where round-off comes near the one that the solver's scale promises."""
     xp = namespace(directions)
@@ -366,11 +349,11 @@ def _with_variance(directions: Array, scatter: Array, mean: Array, n: int, eps: 
     return resolved(directions, variance, xp.linalg.diagonal(scatter), mean, n, eps)
 
 
-def _kept(A: Array, rho: Array, mask: np.ndarray) -> tuple[Array, Array]:
+def _kept(mask: np.ndarray, A: Array, rho: Array, lengths: Array) -> tuple[Array, Array, Array]:
     if mask.all():
-        return A, rho
-    index = from_numpy(np.flatnonzero(mask), rho)
-    return namespace(A).take(A, index, axis=1), namespace(rho).take(rho, index)
+        return A, rho, lengths
+    xp, index = namespace(A), from_numpy(np.flatnonzero(mask), rho)
+    return xp.take(A, index, axis=1), xp.take(rho, index), xp.take(lengths, index)
 
 
 def _relative(mean_square: float, variance: float) -> float:

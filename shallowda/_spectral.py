@@ -139,9 +139,9 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
             return linear(gram.features, gram.root)
         return KernelSpace(gram, overwrite=self.kernel != "precomputed")
 
-    def _solve(self, space: Space, V: Array, ridge: float | Array, **options: Any) -> tuple[Array, float]:
-        """Top components of the pencil for V = Phi^T E, in the scale A^T B A = I, and the minimum of the objective."""
-        A, rho = space.solve(V, ridge, self.n_components, **options)
+    def _solve(self, space: Space, V: Array, ridge: float | Array, **options: Any) -> tuple[Array, float, Array]:
+        """Top components of the pencil for V = Phi^T E in the scale A^T B A = I, minimum of the objective, lengths."""
+        A, rho, lengths = space.solve(V, ridge, self.n_components, **options)
         if rho.shape[0] == 0 and _FAR < space.offset < _CONSTANT:
             raise ValueError(
                 f"The mean of X is so far from the origin (ratio to the spread: {np.sqrt(space.offset):.2g}) that "
@@ -151,11 +151,11 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
             raise ValueError(
                 "X has no variance: all rows are the same (or all kernel values are), so nothing can be projected."
             )
-        return A, float(namespace(rho).sum(1.0 / rho))
+        return A, float(namespace(rho).sum(1.0 / rho)), lengths
 
-    def _scaled(self, A: Array) -> Array:
+    def _scaled(self, A: Array, lengths: Array) -> Array:
         """Coefficients in the chosen `component_scale`."""
-        return A / namespace(A).linalg.vector_norm(A, axis=0) if self.component_scale == "unit" else A
+        return A / lengths if self.component_scale == "unit" else A
 
     def _store(self, space: Space, A: Array, Z: Array) -> Array:
         """Keep the map of new rows, and the embedding of those at hand where it is dear to compute; return that."""

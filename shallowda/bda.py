@@ -176,7 +176,7 @@ class BDA(JDA):
         if self.mu != "a_distance" or not domains.has_target:
             return None
         no_mmd = MMDFactor(np.zeros(len(domains.source), dtype=int), np.zeros((1, 0)))
-        A, _ = self._solve(space, space.times(no_mmd), 1.0)
+        A, _, _ = self._solve(space, space.times(no_mmd), 1.0)
         reduced = to_numpy(space.embed(A))
         return reduced, proxy_a_distance(*domains.split(reduced))
 

@@ -157,8 +157,8 @@ class JDA(SpectralAdapter):
 
         def step(pseudo: np.ndarray | None, tol: float = TOLERANCE) -> Pass:
             E, record = self._mmd(context, domains, pseudo)
-            A, objective = self._solve(space, space.times(E), self.ridge, tol=tol)
-            A = self._scaled(A)
+            A, objective, lengths = self._solve(space, space.times(E), self.ridge, tol=tol)
+            A = self._scaled(A, lengths)
             Z = as_dtype(space.embed(A), X.dtype)
             self._train(Z, domains)
             return Pass(objective, self._target_labels(Z, domains), record, (A, Z))

@@ -148,6 +148,6 @@ class TCAEstimator(SpectralAdapter):
     def _adapt(self, X: Array, domains: Domains) -> Array:
         E, _ = mmd_factor(domains.source, authors=self.mmd_scaling == "authors")
         space = self._space(X)
-        A, self.objective_ = self._solve(space, space.times(E), self.ridge)
-        A = self._scaled(A)
+        A, self.objective_, lengths = self._solve(space, space.times(E), self.ridge)
+        A = self._scaled(A, lengths)
         return self._store(space, A, space.embed(A))

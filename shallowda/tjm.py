@@ -166,7 +166,7 @@ class TJM(SpectralAdapter):
         space = self._space(X)
         V, weights, objective = space.times(E), np.ones(len(source)), []
         for iteration in range(self.max_iter):
-            A, _ = self._solve(space, V, from_numpy(self.ridge * weights, V))
+            A, _, lengths = self._solve(space, V, from_numpy(self.ridge * weights, V))
             norms = to_numpy(namespace(A).linalg.vector_norm(A, axis=1))
             if iteration == 0:
                 smoothing = _SMOOTHING * norms.max()
@@ -186,5 +186,5 @@ class TJM(SpectralAdapter):
                 "nothing. The kernel is large for this penalty: scale the rows (or the precomputed kernel) down to "
                 "have source rows weighed one by one.",
             )
-        A = self._scaled(A)
+        A = self._scaled(A, lengths)
         return self._store(space, A, space.embed(A))

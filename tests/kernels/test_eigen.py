@@ -142,7 +142,7 @@ def test_pencils_that_share_a_matrix_share_the_work():
     counts = []
     for _ in range(3):
         before = solver.products
-        A, rho = solver.solve(V, 0.5, 12)
+        A, rho, _ = solver.solve(V, 0.5, 12)
         counts.append(solver.products - before)
         expected, exact = oracles.pencil(B, V @ V.T + 0.5 * np.eye(900), 12)
         np.testing.assert_allclose(rho, exact, rtol=1e-10)
@@ -155,8 +155,8 @@ def test_a_loose_tolerance_takes_fewer_products():
     B = spectrum(1.0 / np.arange(1, 901))[0]
     loose, exact = PencilSolver(B), PencilSolver(B)
     V = np.random.RandomState(1).randn(900, 2)
-    A, _ = loose.solve(V, 1.0, 10, tol=1e-3)
-    C, _ = exact.solve(V, 1.0, 10)
+    A, _, _ = loose.solve(V, 1.0, 10, tol=1e-3)
+    C, _, _ = exact.solve(V, 1.0, 10)
     assert loose.products < exact.products
     assert 1e-9 < oracles.angle(A, C) < 0.05
 
@@ -167,7 +167,7 @@ def test_long_runs_are_compressed(monkeypatch):
     values = 1.0 / np.arange(1, 901) ** 0.2
     B, Q = spectrum(values)
     solver = PencilSolver(B)
-    vectors, found = solver.solve(np.zeros((900, 0)), 1.0, 3)
+    vectors, found, _ = solver.solve(np.zeros((900, 0)), 1.0, 3)
     assert solver.products > solver._space.size
     assert solver._space.size <= 100
     np.testing.assert_allclose(found, values[:3], rtol=1e-10)
@@ -178,7 +178,7 @@ def test_single_precision_products_reach_their_own_limit():
     values = 0.8 ** np.arange(700)
     B, Q = spectrum(values)
     solver = PencilSolver(Products(B.astype(np.float32)), np.finfo(np.float32).eps)
-    vectors, _ = solver.solve(np.zeros((700, 0)), 1.0, 8)
+    vectors, _, _ = solver.solve(np.zeros((700, 0)), 1.0, 8)
     assert vectors.dtype == np.float64
     assert oracles.angle(vectors, Q[:, :8]) < 1e-4
 
@@ -189,11 +189,49 @@ def test_krylov_is_lapack(seed, m, rank, r):
     rng = np.random.RandomState(seed)
     L, V, k = rng.randn(m, rank), rng.randn(m, r), 5
     krylov, lapack = PencilSolver(L @ L.T), PencilSolver(L @ L.T)
-    A, rho = krylov._solve_krylov(V, 0.3, k, 1e-9)
-    _C, sigma = lapack._solve_dense(V, 0.3, k)
+    A, rho, _ = krylov._solve_krylov(V, 0.3, k, 1e-9)
+    _C, sigma, _ = lapack._solve_dense(V, 0.3, k)
     np.testing.assert_allclose(rho, sigma, rtol=1e-8)
     assert A.shape[1] == min(k, rank)
     np.testing.assert_allclose(A.T @ L @ L.T @ A, np.eye(A.shape[1]), atol=1e-7)
+
+
+def metric_problem(m, rank, r, seed, decay=0.5):
+    """B, V and M whose ranges are that of `m x rank` features, and the pencil of the coefficients C of A = R C."""
+    rng = np.random.RandomState(seed)
+    R = rng.randn(m, rank) * np.logspace(0, -decay, rank)
+    inner = rng.randn(m, m) / np.sqrt(m)
+    B, V = R @ R.T @ inner @ inner.T @ R @ R.T, R @ rng.randn(rank, r)
+    return B, V, R @ R.T, (R.T @ B @ R, R.T @ V), R
+
+
+@given(seed=st.integers(0, 1000), m=st.integers(20, 90), rank=st.integers(6, 90), r=st.integers(0, 4))
+@settings(max_examples=25, deadline=None)
+def test_a_ridge_in_a_metric(seed, m, rank, r):
+    """The pencil with ``ridge M^{-1}`` is the plain one for C where ``A = R C``, for either solver and singular M."""
+    rank = min(m, rank)
+    B, V, M, (inner, W), R = metric_problem(m, rank, r, seed)
+    expected, values = oracles.pencil(inner, W @ W.T + 0.3 * np.eye(rank), 5)
+    solver = PencilSolver(B, metric=M)
+    for A, rho, lengths in (solver._solve_krylov(V, 0.3, 5, 1e-9), solver._solve_dense(V, 0.3, 5)):
+        np.testing.assert_allclose(rho, values, rtol=1e-8, atol=1e-13 * values[0])
+        np.testing.assert_allclose(lengths, np.linalg.norm(expected, axis=0), rtol=1e-6)
+        assert oracles.angle(A, R @ expected) < 1e-6
+        np.testing.assert_allclose(A.T @ B @ A, np.eye(5), atol=1e-7)
+
+
+def test_the_product_with_a_metric_does_not_wear_off(monkeypatch):
+    """Columns that lose most of their length to earlier ones keep ``Q = M P``, pass after pass."""
+    krylov_everywhere(monkeypatch)
+    monkeypatch.setattr(eigen, "_SWEEP", 2)  # the second block of a sweep lies nearly in the space
+    B, V, M, (inner, _), R = metric_problem(300, 300, 3, 0, decay=4.0)
+    solver, rng = PencilSolver(B, metric=M), np.random.RandomState(1)
+    for _ in range(8):
+        _, rho, _ = solver.solve(V, 0.3, 10)
+        P, Q = solver._space.columns
+        assert np.linalg.norm(Q - M @ P) < 1e-9 * np.linalg.norm(Q)
+        np.testing.assert_allclose(rho, oracles.pencil(inner, R.T @ V @ V.T @ R + 0.3 * np.eye(300), 10)[1], rtol=1e-8)
+        V = V + 0.05 * R @ rng.randn(300, 3)
 
 
 def test_top_eigh_is_descending_and_orthonormal(solver):
