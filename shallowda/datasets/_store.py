@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -16,6 +18,7 @@ __all__ = ["find", "folder", "obtain", "registry"]
 
 HOST = "https://raw.githubusercontent.com/"
 TIMEOUT = 30  # seconds without an answer
+_CHUNK = 1 << 16  # bytes written at a time
 logger = logging.getLogger("shallowda")
 
 
@@ -112,7 +115,7 @@ def obtain(
         try:
             path = _download(HOST + file["url"], file["sha256"], home / entry["folders"][0] / file["names"][0])
         except OSError as error:  # offline: the next one would fail too
-            reason, cause = f" The download failed ({error}).", error
+            reason, cause = f" The download failed: {_told(error)}.", error
             break
         found[domain] = path, file["domains"][domain]
     if absent := {domain: file for domain, file in missing.items() if domain not in found}:
@@ -140,15 +143,75 @@ def _compare(path: Path, published: Sequence[str]) -> None:
 
 def _download(url: str, sha256: str, path: Path) -> Path:
     logger.info("Downloading %s to %s", url, path)
-    pooch, bar = _pooch(), _Bar(path.name) if sys.stderr.isatty() else None
+    pooch = _pooch()
     pooch.get_logger().setLevel(logging.WARNING)  # it writes to stderr by itself
-    downloader = pooch.HTTPDownloader(progressbar=bar or False, timeout=TIMEOUT)
-    try:  # pooch writes elsewhere first and moves what has the right hash, so that an interruption leaves nothing
-        known = f"sha256:{sha256}"
-        return Path(pooch.retrieve(url, known_hash=known, fname=path.name, path=path.parent, downloader=downloader))
-    finally:
-        if bar:
-            bar.close()
+    known, part = f"sha256:{sha256}", path.with_name(path.name + ".part")
+    # pooch moves only what has the right hash to where it belongs
+    return Path(pooch.retrieve(url, known_hash=known, fname=path.name, path=path.parent, downloader=_Resuming(part)))
+
+
+class _Resuming:
+    """A downloader for pooch that goes on where an interrupted one stopped, if the server can (HTTP ranges).
+
+    Parameters
+    ----------
+    part : Path
+        What has arrived so far; kept when the connection breaks. One process at a time writes into it.
+    """
+
+    def __init__(self, part: Path) -> None:
+        self.part = part
+
+    def __call__(self, url: str, output_file: str, _pooch: Any) -> None:
+        from filelock import FileLock
+
+        user, name = getattr(os, "getuid", str)(), hashlib.sha256(bytes(self.part.resolve())).hexdigest()[:16]
+        # not beside the data, as it has to stay: who waits for it must not hold a file that is gone
+        with FileLock(Path(tempfile.gettempdir(), f"shallowda-{user}-{name}.lock")):
+            while not self._fetched(url):
+                self.part.unlink()  # it is no beginning of that file
+            shutil.move(self.part, output_file)
+
+    def _fetched(self, url: str) -> bool:
+        import requests
+
+        offset = self.part.stat().st_size if self.part.exists() else 0
+        wanted = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
+        with requests.get(url, headers=wanted, stream=True, timeout=TIMEOUT) as answer:
+            if offset and answer.status_code == requests.codes.requested_range_not_satisfiable:
+                return False
+            answer.raise_for_status()
+            resumed = answer.status_code == requests.codes.partial_content
+            if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
+                return False
+            offset = offset if resumed else 0
+            length = answer.headers.get("Content-Length")
+            with _progress() as bar, self.part.open("ab" if resumed else "wb") as file:
+                task = bar.add_task(self.part.stem, total=int(length) + offset if length else None, completed=offset)
+                for chunk in answer.iter_content(_CHUNK):
+                    file.write(chunk)
+                    bar.advance(task, len(chunk))
+        return True
+
+
+def _progress() -> Any:
+    """A progress bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+
+
+def _told(error: OSError) -> str:
+    """Why a download failed, in a few words: errors of connections carry pages."""
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {TIMEOUT} s"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off; what has arrived is kept, and the next try goes on from there"
+    return f"no connection to {HOST.split('/')[2]}" if isinstance(error, requests.ConnectionError) else str(error)
 
 
 def _pooch() -> Any:
@@ -160,26 +223,3 @@ def _pooch() -> Any:
             "SHALLOWDA_DATA or data_home to a folder that holds the files."
         ) from error
     return pooch
-
-
-class _Bar:
-    """The progress bar that pooch asks for, drawn by rich; it stays while its file is downloaded."""
-
-    def __init__(self, title: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-        self.progress = Progress(*columns, console=Console(stderr=True))
-        self.task = self.progress.add_task(title, total=None)
-        self.total = 0
-        self.progress.start()
-
-    def update(self, size: int) -> None:
-        self.progress.update(self.task, advance=size, total=self.total or None)
-
-    def reset(self) -> None:
-        self.progress.reset(self.task)
-
-    def close(self) -> None:
-        self.progress.stop()

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -274,7 +275,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.asked, self.broken = {}, [], False
+        self.files, self.asked, self.ranges, self.broken, self.resumes = {}, [], [], False, True
         self.url = f"http://127.0.0.1:{self.server_port}/"
 
 
@@ -285,10 +286,18 @@ class Handler(BaseHTTPRequestHandler):
         if content is None:
             self.send_error(404)
             return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
+        asked = self.headers.get("Range")
+        self.server.ranges.append(asked)
+        start = int(asked[len("bytes=") : -1]) if asked and self.server.resumes else 0
+        if start >= len(content):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if self.server.broken else content)
+        self.wfile.write(content[start : len(content) // 2 if self.server.broken else None])
 
     def log_message(self, *_):
         pass
@@ -346,16 +355,41 @@ def test_another_hash_is_refused_and_not_kept(server, home):
     assert not stray(home)
 
 
-def test_an_interrupted_download_leaves_what_is_complete(server, home):
+@pytest.mark.parametrize("resumes", [True, False])
+def test_an_interrupted_download_goes_on(server, home, resumes):
     fetch_office_caltech10(domains="amazon", data_home=home)
     server.broken = True
-    with pytest.raises(FileNotFoundError, match=r"dslr_SURF_L10\.mat \(dslr\).*The download failed"):
+    with pytest.raises(FileNotFoundError, match=r"dslr_SURF_L10\.mat \(dslr\).*The download failed: .* is kept"):
         fetch_office_caltech10(domains=["amazon", "dslr"], data_home=home)
     assert available_domains("office-caltech10", data_home=home) == ("amazon",)
-    assert not stray(home)
-    server.broken = False
+    half = (home / "office_caltech10_surf" / "dslr_SURF_L10.mat.part").stat().st_size
+    server.broken, server.resumes = False, resumes
     fetch_office_caltech10(domains=["amazon", "dslr"], data_home=home)
     assert server.asked == ["amazon_SURF_L10.mat", "dslr_SURF_L10.mat", "dslr_SURF_L10.mat"]
+    assert server.ranges == [None, None, f"bytes={half}-"]
+    assert half > 0
+    assert not stray(home)
+
+
+def test_what_is_no_beginning_of_the_file_is_replaced(server, home):
+    part = home / "office_caltech10_surf" / "dslr_SURF_L10.mat.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(10**6))  # longer than the file
+    fetch_office_caltech10(domains="dslr", data_home=home)
+    assert not stray(home)
+    (part.parent / "dslr_SURF_L10.mat").unlink()
+    part.write_bytes(bytes(100))  # other content: the hash tells, and the next try starts anew
+    with pytest.raises(ValueError, match="hash"):
+        fetch_office_caltech10(domains="dslr", data_home=home)
+    fetch_office_caltech10(domains="dslr", data_home=home)
+    assert not stray(home)
+
+
+def test_downloads_at_the_same_time(server, home):
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: fetch_office_caltech10(domains="dslr", data_home=home).X, range(8)))
+    assert all(np.array_equal(X, found[0]) for X in found)
+    assert not stray(home)
 
 
 def test_a_file_that_is_gone(server, home):
