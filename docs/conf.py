@@ -71,7 +71,9 @@ MODULES = [
     "shallowda.metrics",
     "shallowda.diagnosis",
     "shallowda.datasets",
+    "shallowda.features",
     "shallowda.benchmark",
+    "shallowda.streaming",
 ]
 
 # -- theme ----------------------------------------------------------------------------------------------------------

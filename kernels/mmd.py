@@ -18,9 +18,9 @@ from functools import cached_property
 import numpy as np
 
 from shallowda.kernels.arrays import Array, from_numpy, namespace
-from shallowda.kernels.moments import group_sums
+from shallowda.kernels.moments import Moments, group_sums
 
-__all__ = ["MMDFactor", "mmd_factor"]
+__all__ = ["MMDFactor", "marginal_gap", "mmd_factor"]
 
 
 @dataclass(frozen=True)
@@ -132,3 +132,25 @@ def mmd_factor(
             columns.append(np.sqrt(conditional) * halves.reshape(2 * n_classes, -1))
     E = MMDFactor(groups, np.hstack(columns) if columns else np.zeros((2 * n_groups, 0)))
     return (E.scaled(1.0 / np.sqrt(E.norm)) if authors and E.norm > 0 else E), dropped
+
+
+def marginal_gap(source: Moments, target: Moments | None, *, authors: bool = False) -> Array:
+    """``X^T E`` for the marginal term alone, from the means of the domains.
+
+    Parameters
+    ----------
+    source : Moments
+    target : Moments or None
+        None where there is no target: M_0 is then zero.
+    authors : bool, default=False
+        As for `mmd_factor`.
+
+    Returns
+    -------
+    gap : array of shape (d, 1); of shape (d, 0) without a target
+    """
+    gap = source.mean[:, None]
+    if target is None:
+        return gap[:, :0]
+    gap = gap - target.mean[:, None]
+    return gap / (1.0 / source.n + 1.0 / target.n) ** 0.5 if authors else gap

@@ -28,6 +28,7 @@ __all__ = ["cosine_knn_graph", "kernel_knn_graph", "nearest_row", "normalised_la
 _BLOCK_BYTES = 64 * 2**20  # one block of products in general code and in graphs
 _QUERIES, _ROWS = 1152, 384  # one block of the screening product, the fastest of those that caches hold
 _TILE, _MOST_TILES = 16, 4096  # rows in a tile, at least; tiles, at most
+_FEW_QUERIES = 2  # up to which looking at every row costs less than making tiles of them (measured)
 _FEW_TILES = 8  # a query with more tiles than this to compare is screened again in float64
 _FUSED_FEATURES = 128  # up to which the CUDA kernel is used: wider rows make a plain product the better choice
 _PARALLEL_FROM = 2**22  # entries of the product from which threads pay
@@ -73,6 +74,8 @@ def nearest_row(queries: Array, rows: Array) -> Array:
     if not is_numpy(queries):
         return _nearest_by_products(queries, rows)
     queries, rows = _moderate(queries, rows)
+    if len(queries) <= _FEW_QUERIES:
+        return np.array([_squares(rows, query).argmin() for query in queries], dtype=np.intp)
     index = _search(queries, rows, np.float32, _FEW_TILES)
     hard = np.flatnonzero(index < 0)
     if len(hard):  # often because of copies among the rows
@@ -101,6 +104,15 @@ def _moderate(queries: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.nda
         return queries, rows
     shift = -math.frexp(peak)[1]
     return np.ldexp(queries.astype(np.float64), shift), np.ldexp(rows.astype(np.float64), shift)
+
+
+def _squares(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Squared distances of all rows to one query, in float64."""
+    squares = np.empty(len(rows))
+    for part in parts(len(rows), max(1, 2**17 // max(len(query), 1))):
+        gaps = np.subtract(rows[part], query, dtype=np.float64)
+        np.einsum("rd,rd->r", gaps, gaps, out=squares[part])
+    return squares
 
 
 def _search(queries: np.ndarray, rows: np.ndarray, dtype: type, most: int) -> np.ndarray:

@@ -29,7 +29,16 @@ import numpy as np
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, namespace
 from shallowda.kernels.eigen import TOLERANCE, PencilSolver, fix_signs, gram_root, signs
 from shallowda.kernels.mmd import MMDFactor
-from shallowda.kernels.moments import GroupSums, far_mean, mean_and_scatter, resolved, row_blocks, weighted_products
+from shallowda.kernels.moments import (
+    GroupSums,
+    Moments,
+    far_mean,
+    mean_and_scatter,
+    resolved,
+    row_blocks,
+    rows_eps,
+    weighted_products,
+)
 from shallowda.kernels.operators import DenseGram, Operator
 
 __all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "linear_dual"]
@@ -75,18 +84,22 @@ class PrimalSpace:
 
     Parameters
     ----------
-    X : array of shape (n, d)
-        Read once for the moments, then once for each `embed`.
+    X : array of shape (n, d), or Moments
+        Read once for the moments, then once for each `embed`. With `Moments` the order is d, and there are no rows for
+        `times` and `embed`.
     """
 
-    def __init__(self, X: Array) -> None:
-        xp = namespace(X)
+    def __init__(self, X: Array | Moments) -> None:
         n, d = X.shape
-        self.basis, self.rows, self.eps = None, X, float(xp.finfo(X.dtype).eps)
-        if d > n:
+        self.basis: Array = None
+        self.rows: Any = X
+        if d > n and not isinstance(X, Moments):
+            xp = namespace(X)
             self.basis, triangle = xp.linalg.qr(xp.astype(X.T, xp.float64))
             self.rows = triangle.T
         self.mean, self.scatter = mean_and_scatter(self.rows)
+        xp = namespace(self.mean)
+        self.eps = rows_eps(X)
         self.origin = far_mean(self.mean, xp.linalg.diagonal(self.scatter) / n)
         self.sums = GroupSums(self.rows, self.origin)
         self.offset = _relative(float(self.mean @ self.mean), float(xp.linalg.trace(self.scatter)) / n)
@@ -126,19 +139,19 @@ class PrimalSpace:
 
 
 class LinearDual(PrimalSpace):
-    """The dual problem on ``K = X X^T`` (ridge on the n x k weights of the samples), for d <= n, in order d.
+    """The dual problem on ``K = X X^T`` (ridge on the n x k weights of the samples) in order d: for d <= n, or moments.
 
     The weights W of least norm with ``X^T W = A`` are ``X (X^T X)^{-1} A``, and the embedding is ``K W = X A``. So this
     is the primal problem for A with the ridge ``tr(W^T W) = tr(A^T (X^T X)^{-1} A)``: a metric of `PencilSolver`.
 
     Parameters
     ----------
-    X : array of shape (n, d), d <= n
+    X : array of shape (n, d), d <= n, or Moments
     after : array of shape (l, d), optional
         Given when X are features ``K_L @ after`` (Nystroem's): `lift` then maps the rows of K_L.
     """
 
-    def __init__(self, X: Array, after: Array | None = None) -> None:
+    def __init__(self, X: Array | Moments, after: Array | None = None) -> None:
         super().__init__(X)
         self.after = after
         self.solver = PencilSolver(self.scatter, metric=_Uncentred(self.scatter, self.mean, X.shape[0]))
@@ -256,10 +269,10 @@ class LinearSample(PrimalSpace):
         return namespace(U).concat([as_dtype(self.rows[part, :], U.dtype) @ U for part in row_blocks(self.rows)])
 
 
-def linear_dual(X: Array) -> LinearDual | KernelSpace:
-    """The dual problem on ``K = X X^T`` in min(d, n) dimensions."""
+def linear_dual(X: Array | Moments) -> LinearDual | KernelSpace:
+    """The dual problem on ``K = X X^T`` in min(d, n) dimensions; in d from moments."""
     n, d = X.shape
-    return LinearDual(X) if d <= n else KernelSpace(DenseGram(X @ X.T), X, overwrite=True)
+    return LinearDual(X) if d <= n or isinstance(X, Moments) else KernelSpace(DenseGram(X @ X.T), X, overwrite=True)
 
 
 class _Sandwich:

@@ -9,19 +9,19 @@ import scipy.linalg
 
 from shallowda.kernels.arrays import Array, from_numpy, namespace, to_numpy
 from shallowda.kernels.eigen import fix_signs
-from shallowda.kernels.moments import scatter_spectrum
+from shallowda.kernels.moments import Moments, scatter_spectrum
 
 __all__ = ["disagreement", "flow_factor", "flow_point", "pca_basis", "principal_vectors"]
 
 
-def pca_basis(rows: Array, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pca_basis(rows: Array | Moments, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Leading principal directions of the rows.
 
     Works on the smaller of the d x d and the n x n Gram matrix.
 
     Parameters
     ----------
-    rows : ndarray of shape (n, d), n >= 2
+    rows : ndarray of shape (n, d), n >= 2, or Moments
     k : int
 
     Returns

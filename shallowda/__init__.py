@@ -20,6 +20,7 @@ from shallowda.jda import JDA
 from shallowda.nearest import OneNearestNeighbor
 from shallowda.persistence import load, save
 from shallowda.pipeline import LabeledOnly, PerDomain, make_pipeline
+from shallowda.streaming import TargetDrift
 from shallowda.subspace_alignment import SubspaceAlignment
 from shallowda.tca import TCAEstimator
 from shallowda.tjm import TJM
@@ -38,6 +39,7 @@ __all__ = [
     "PerDomain",
     "SubspaceAlignment",
     "TCAEstimator",
+    "TargetDrift",
     "__version__",
     "load",
     "make_pipeline",

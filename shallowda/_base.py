@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -83,11 +84,15 @@ class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
                 "continuous y) or by sample_domain < 0; pack_domains does both.",
                 NoTargetWarning,
             )
+        self._restart(domains)
+        return X, domains
+
+    def _restart(self, domains: Domains) -> None:
+        """Drop what an earlier fit has learned; keep the class labels where there are any."""
         for stale in [key for key in vars(self) if key.endswith("_") and not key.endswith("_in_")]:
-            delattr(self, stale)  # of an earlier fit
+            delattr(self, stale)
         if domains.n_classes:
             self.classes_ = domains.classes
-        return X, domains
 
     def __sklearn_is_fitted__(self) -> bool:
         return getattr(self, "_fitted", False)
@@ -255,6 +260,10 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
 
     def _fit(self, X: ArrayLike, y: Any, sample_domain: Any) -> Array:
         X, domains = self._read(X, y, sample_domain)
+        return self._learn(X, domains, self._adapt)
+
+    def _learn(self, X: Array, domains: Domains, adapt: Callable[[Array, Domains], Array]) -> Array:
+        """Adapt to the rows and train the base classifier on the source; returns the embedding."""
         if domains.continuous and self.estimator is not None:
             name = type(self).__name__
             raise ValueError(
@@ -263,7 +272,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
             )
         rows = self._placed(X)
         with strict_linalg(rows):
-            Z = as_dtype(self._adapt(rows, domains), rows.dtype)
+            Z = as_dtype(adapt(rows, domains), rows.dtype)
         if is_numpy(X):
             Z = to_numpy(Z)
         trained = hasattr(self, "estimator_") and rows is X  # pseudo-label methods train it on the way

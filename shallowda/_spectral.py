@@ -23,7 +23,7 @@ from shallowda._base import BACKENDS, BaseAdapter
 from shallowda._messages import warn
 from shallowda._rows import rows_among
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, library, namespace
-from shallowda.kernels.moments import row_blocks
+from shallowda.kernels.moments import Moments, row_blocks
 from shallowda.kernels.operators import DenseGram, Nystroem, Operator, TiledGram
 from shallowda.kernels.pairwise import KERNELS, Kernel, median_gamma
 from shallowda.kernels.planning import Plan, plan, thresholds
@@ -62,11 +62,13 @@ class KernelMixin:
     def _is_linear(self) -> bool:
         return self.kernel is None or self.kernel == "linear"
 
-    def _planned(self, X: Array, k: int, form: str = "dual") -> Plan:
+    def _planned(self, X: Array | Moments, k: int, form: str = "dual") -> Plan:
         """How the problem of these rows fits the memory budget; kept as `plan_`."""
+        n, d = X.shape
+        if isinstance(X, Moments):
+            X, n = X.mean, max(n, d)  # of order d, however few the rows
         backend = "cupy" if library(X) == "cupy" else "numpy"
         dtype = "float32" if X.dtype == namespace(X).float32 else "float64"
-        n, d = X.shape
         self.plan_ = plan(
             n,
             d,
@@ -125,8 +127,8 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
     mmd_scaling: str
     component_scale: str
 
-    def _space(self, X: Array) -> Space:
-        """Phi for these rows and this kernel."""
+    def _space(self, X: Array | Moments) -> Space:
+        """Phi for these rows and this kernel; for moments where it is linear."""
         if self._is_linear:
             self._planned(X, self.n_components)
             return PrimalSpace(X) if self.kernel is None else linear_dual(X)
@@ -159,6 +161,12 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
 
     def _store(self, space: Space, A: Array, Z: Array) -> Array:
         """Keep the map of new rows, and the embedding of those at hand where it is dear to compute; return that."""
+        self._store_map(space, A)
+        if self._keeps_rows:
+            self.embedding_ = namespace(Z).asarray(Z, copy=True)
+        return Z
+
+    def _store_map(self, space: Space, A: Array) -> None:
         rank = A.shape[1]
         if rank < self.n_components:
             warn(
@@ -166,9 +174,6 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
                 "kept.",
             )
         self.components_ = space.lift(A)
-        if self._keeps_rows:
-            self.embedding_ = namespace(Z).asarray(Z, copy=True)
-        return Z
 
     @property
     def _keeps_rows(self) -> bool:

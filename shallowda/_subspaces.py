@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from shallowda._base import BACKENDS, BaseAdapter
+from shallowda._base import BACKENDS
 from shallowda._messages import warn
-from shallowda.domains import Domains
+from shallowda._streaming import Rows, StreamingAdapter
 from shallowda.kernels.arrays import Array, namespace
+from shallowda.kernels.moments import Moments
 from shallowda.kernels.subspaces import disagreement, pca_basis
 
 __all__ = ["Subspace", "SubspaceAdapter", "principal_subspaces"]
@@ -33,13 +34,14 @@ class Subspace(NamedTuple):
         return Subspace(self.mean, self.basis[:, :k], self.variances[:k])
 
 
-def principal_subspaces(Xs: Array, Xt: Array, n_components: int | str | None) -> tuple[Subspace, Subspace]:
+def principal_subspaces(Xs: Rows, Xt: Rows, n_components: int | str | None) -> tuple[Subspace, Subspace]:
     """Principal subspaces of the two domains, of one dimension.
 
     Parameters
     ----------
-    Xs : ndarray of shape (ns, d), ns >= 2
-    Xt : ndarray of shape (nt, d), nt >= 2
+    Xs : ndarray of shape (ns, d), ns >= 2, or Moments
+    Xt : ndarray of shape (nt, d), nt >= 2, or Moments
+        Either both rows or both moments.
     n_components : int, "auto" or None
         None: 30, but at most half the features. "auto": the smallest k at which the subspace disagreement measure
         reaches 1 (to two decimals), looking at most at half the features and at 100; where it does not, the k of its
@@ -73,7 +75,8 @@ def principal_subspaces(Xs: Array, Xt: Array, n_components: int | str | None) ->
         name = "source" if source.variances.shape[0] == 0 else "target"
         raise ValueError(f"The {name} domain has no variance: all its rows are the same.")
     if n_components == "auto":
-        pooled = pca_basis(namespace(Xs, Xt).concat([Xs, Xt]), rank)[1]
+        both = Xs + Xt if isinstance(Xs, Moments) else namespace(Xs, Xt).concat([Xs, Xt])
+        pooled = pca_basis(both, rank)[1]
         measure = disagreement(source.basis[:, :rank], target.basis[:, :rank], pooled)
         reached = measure >= _FULL_DISAGREEMENT
         k = int(np.argmax(reached if reached.any() else measure)) + 1
@@ -87,7 +90,7 @@ def principal_subspaces(Xs: Array, Xt: Array, n_components: int | str | None) ->
     return source.leading(k), target.leading(k)
 
 
-class SubspaceAdapter(BaseAdapter):
+class SubspaceAdapter(StreamingAdapter):
     """Adapter built on `principal_subspaces`."""
 
     _parameter_constraints: dict = {
@@ -98,10 +101,10 @@ class SubspaceAdapter(BaseAdapter):
 
     n_components: int | str | None
 
-    def _subspaces(self, X: Array, domains: Domains) -> tuple[Subspace, Subspace]:
+    def _subspaces(self, source: Rows, target: Rows | None) -> tuple[Subspace, Subspace]:
         n_components = self.n_components
-        if n_components is None and not domains.has_target:  # nothing to align: keep what the classifier needs
-            n_components = min(_DEFAULT, X.shape[1])
-        source, target = principal_subspaces(*domains.split(X), n_components)
-        self.n_components_ = source.basis.shape[1]
-        return source, target
+        if n_components is None and target is None:  # nothing to align: keep what the classifier needs
+            n_components = min(_DEFAULT, source.shape[1])
+        subspaces = principal_subspaces(source, source if target is None else target, n_components)
+        self.n_components_ = subspaces[0].basis.shape[1]
+        return subspaces

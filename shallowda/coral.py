@@ -16,9 +16,9 @@ import numpy as np
 from sklearn.base import OneToOneFeatureMixin
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from shallowda._base import BACKENDS, BaseAdapter
+from shallowda._base import BACKENDS
 from shallowda._messages import warn
-from shallowda.domains import Domains
+from shallowda._streaming import Rows, StreamingAdapter
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, namespace
 from shallowda.kernels.moments import CovarianceRoot, map_rows
 
@@ -27,7 +27,7 @@ __all__ = ["CORAL"]
 _DOMINANT = 10.0  # ridge over mean variance from which the alignment is hardly one
 
 
-class CORAL(OneToOneFeatureMixin, BaseAdapter):
+class CORAL(OneToOneFeatureMixin, StreamingAdapter):
     """Correlation alignment: source features whitened, then coloured with the target's covariance.
 
     Unsupervised: class labels serve the base classifier only. The source is moved and the target stays: `transform`
@@ -92,21 +92,20 @@ class CORAL(OneToOneFeatureMixin, BaseAdapter):
         self.backend = backend
         self.estimator = estimator
 
-    def _adapt(self, X: Array, domains: Domains) -> Array:
-        Xs, Xt = domains.split(X)
-        for name, rows in (("source", Xs), ("target", Xt)):
+    def _align(self, source: Rows, target: Rows | None) -> None:
+        for name, rows in (("source", source), ("target", source if target is None else target)):
             if rows.shape[0] < 2:
                 raise ValueError(f"The {name} domain has {rows.shape[0]} row(s); a covariance needs at least two.")
-        self.source_covariance_ = CovarianceRoot(Xs, self.ridge)
-        self.target_covariance_ = CovarianceRoot(Xt, self.ridge)
-        mean_variance = float(namespace(X).sum(self.source_covariance_.variances)) / X.shape[1]
-        if domains.has_target and self.ridge > _DOMINANT * mean_variance:
+        self.source_covariance_ = CovarianceRoot(source, self.ridge)
+        self.target_covariance_ = self.source_covariance_ if target is None else CovarianceRoot(target, self.ridge)
+        variances = self.source_covariance_.variances
+        mean_variance = float(namespace(variances).sum(variances)) / source.shape[1]
+        if target is not None and self.ridge > _DOMINANT * mean_variance:
             warn(
                 f"ridge={self.ridge} is {self.ridge / max(mean_variance, 1e-300):.3g} times the mean variance of the "
                 "source features, so their covariance is hardly aligned. Standardise the features first, or lower "
                 "ridge.",
             )
-        return self._map(X, domains.source)
 
     def _map(self, X: Array, source: np.ndarray) -> Array:
         def aligned(rows: Array) -> Array:

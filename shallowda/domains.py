@@ -379,14 +379,14 @@ def pack_domains(Xs: Any, ys: Any, Xt: Any, yt: Any = None) -> tuple[Any, np.nda
     n_target = len(Xt)
     if yt is not None:
         check_consistent_length(Xt, yt)
-        y = _concatenated([*known, column_or_1d(label_array(yt))])
+        y = concatenated_labels([*known, column_or_1d(label_array(yt))])
     else:
-        y = _append_marks(_concatenated(known), n_target)
+        y = _append_marks(concatenated_labels(known), n_target)
     codes = np.repeat([*range(len(sources)), -1], [*map(len, sources), n_target])
     return X, y, codes
 
 
-def _concatenated(labels: list[np.ndarray]) -> np.ndarray:
+def concatenated_labels(labels: list[np.ndarray]) -> np.ndarray:
     """Labels of all domains in one type: int64 for integers and booleans, never numbers turned into strings."""
     kinds = {part.dtype.kind in "OUS" for part in labels}
     if len(kinds) > 1:

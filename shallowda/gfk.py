@@ -19,6 +19,7 @@ from sklearn.cross_decomposition import PLSRegression
 from sklearn.utils._param_validation import StrOptions
 
 from shallowda._rows import two_samples
+from shallowda._streaming import Rows
 from shallowda._subspaces import Subspace, SubspaceAdapter, principal_subspaces
 from shallowda.domains import Domains
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, to_numpy
@@ -102,14 +103,28 @@ class GFK(SubspaceAdapter):
     def _requires_labels(self) -> bool:  # type: ignore[override]
         return self.source_basis == "pls"
 
+    @property
+    def _no_stream(self) -> str:
+        return "source_basis='pls' needs more than moments" if self.source_basis == "pls" else ""
+
     def _adapt(self, X: Array, domains: Domains) -> Array:
-        source, target = self._subspaces(X, domains)
-        P = source.basis if self.source_basis == "pca" else _pls_basis(X, domains, self.n_components_)
-        Q = target.basis[:, : P.shape[1]]
+        if self.source_basis == "pca":
+            return super()._adapt(X, domains)
+        source, target = domains.split(X)
+        _, of_target = self._subspaces(source, target if domains.has_target else None)
+        self._flow(_pls_basis(X, domains, self.n_components_), of_target.basis)
+        return self._map(X, domains.source)
+
+    def _align(self, source: Rows, target: Rows | None) -> None:
+        of_source, of_target = self._subspaces(source, target)
+        self._flow(of_source.basis, of_target.basis)
+
+    def _flow(self, P: Array, Q: Array) -> None:
+        """Keep the flow from the subspace of the source to that of the target, which is cut to as many dimensions."""
+        Q = Q[:, : P.shape[1]]
         self.n_components_ = P.shape[1]
         self.angles_ = to_numpy(principal_vectors(P, Q)[0])
         self.components_ = flow_factor(P, Q).T
-        return self._map(X, domains.source)
 
     def _map(self, X: Array, source: np.ndarray) -> Array:
         return X @ as_dtype(from_numpy(self.components_, X), X.dtype).T

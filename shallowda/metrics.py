@@ -491,7 +491,7 @@ def separability(
     if folds < 2:
         return Separability(float("nan"), float("nan"), float("nan"), False)
     X, domain = np.concatenate([Xs, Xt]), np.repeat([0, 1], [len(Xs), len(Xt)])
-    classifier = make_pipeline(StandardScaler(), LinearSVC(dual=False, class_weight="balanced"))
+    classifier = make_pipeline(StandardScaler(), LinearSVC(dual=False, class_weight="balanced", random_state=0))
     splitter = StratifiedKFold(folds, shuffle=True, random_state=random_state)
     decision = cross_val_predict(classifier, X, domain, cv=splitter, method="decision_function")
     wrong = (decision > 0) != domain

@@ -39,7 +39,8 @@ _NAMES = {
     "diagnosis.report": "Advice DomainShiftReport FeatureShift",
     "gfk": "GFK",
     "jda": "JDA",
-    "kernels.moments": "CovarianceRoot",
+    "_streaming": "Stream",
+    "kernels.moments": "CovarianceRoot Moments",
     "kernels.planning": "Plan",
     "metrics": "LabelShift Separability",
     "model_selection.scorers": "CircularValidation ClusterValidity DeepEmbeddedValidation EmbeddingDiscrepancy "
@@ -49,6 +50,7 @@ _NAMES = {
     "StratifiedSourceTargetKFold StratifiedSourceTargetShuffleSplit",
     "nearest": "OneNearestNeighbor",
     "pipeline": "LabeledOnly PerDomain",
+    "streaming": "Drift DriftRecord TargetDrift",
     "subspace_alignment": "SubspaceAlignment",
     "tca": "TCAEstimator",
     "tjm": "TJM",

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from shallowda._messages import warn
+from shallowda._streaming import Rows
 from shallowda._subspaces import SubspaceAdapter
-from shallowda.domains import Domains
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, to_numpy
 from shallowda.kernels.moments import map_rows
 
@@ -84,12 +84,12 @@ class SubspaceAlignment(SubspaceAdapter):
         self.backend = backend
         self.estimator = estimator
 
-    def _adapt(self, X: Array, domains: Domains) -> Array:
-        source, target = self._subspaces(X, domains)
-        T = source.basis.T @ target.basis
-        if self.n_components_ == X.shape[1] > 1 and domains.has_target:
+    def _align(self, source: Rows, target: Rows | None) -> None:
+        of_source, of_target = self._subspaces(source, target)
+        T = of_source.basis.T @ of_target.basis
+        if self.n_components_ == source.shape[1] > 1 and target is not None:
             warn(
-                f"With all {X.shape[1]} dimensions subspace alignment only centres the domains. Choose a smaller "
+                f"With all {source.shape[1]} dimensions subspace alignment only centres the domains. Choose a smaller "
                 "n_components, or 'auto'.",
             )
         if np.linalg.norm(to_numpy(T)) < 1e-8:
@@ -98,9 +98,8 @@ class SubspaceAlignment(SubspaceAdapter):
                 "Choose a larger n_components.",
             )
         self.alignment_ = T
-        self.mean_, self.components_ = target.mean, target.basis.T
-        self.source_mean_, self.source_components_ = source.mean, (source.basis @ T).T
-        return self._map(X, domains.source)
+        self.mean_, self.components_ = of_target.mean, of_target.basis.T
+        self.source_mean_, self.source_components_ = of_source.mean, (of_source.basis @ T).T
 
     def _map(self, X: Array, source: np.ndarray) -> Array:
         def embedding(mean: Array, components: Array) -> Callable[[Array], Array]:

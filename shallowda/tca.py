@@ -12,14 +12,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shallowda._spectral import SpectralAdapter
+from shallowda._streaming import StreamingAdapter
 from shallowda.domains import Domains
 from shallowda.kernels.arrays import Array
-from shallowda.kernels.mmd import mmd_factor
+from shallowda.kernels.eigen import signs
+from shallowda.kernels.mmd import marginal_gap, mmd_factor
+from shallowda.kernels.moments import Moments
 
 __all__ = ["TCAEstimator"]
 
 
-class TCAEstimator(SpectralAdapter):
+class TCAEstimator(SpectralAdapter, StreamingAdapter):
     """Transfer component analysis: directions of large variance along which the domain means agree.
 
     Unsupervised: class labels serve the base classifier only.
@@ -150,4 +153,16 @@ class TCAEstimator(SpectralAdapter):
         space = self._space(X)
         A, self.objective_, lengths = self._solve(space, space.times(E), self.ridge)
         A = self._scaled(A, lengths)
+        if self._is_linear:
+            A = A * signs(space.lift(A).T)  # those of the map, whichever space it was found in
         return self._store(space, A, space.embed(A))
+
+    @property
+    def _no_stream(self) -> str:
+        return "" if self._is_linear else f"kernel={self.kernel!r} needs the rows themselves"
+
+    def _align(self, source: Moments, target: Moments | None) -> None:
+        space = self._space(source if target is None else source + target)
+        V = marginal_gap(source, target, authors=self.mmd_scaling == "authors")
+        A, self.objective_, lengths = self._solve(space, V, self.ridge)
+        self._store_map(space, self._scaled(A, lengths))

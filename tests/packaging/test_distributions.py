@@ -41,16 +41,21 @@ def test_metadata(wheel):
     assert metadata["Requires-Python"] == ">=3.11"
     assert set(metadata.get_all("Provides-Extra")) == {
         "bench",
+        "cli",
         "cuda12",
         "cuda13",
         "data",
         "demo",
         "dev",
         "docs",
+        "features",
         "models",
+        "networks",
         "notebooks",
+        "onnx",
         "report",
         "test",
+        "text",
     }
     required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     names = {re.match(r"[\w-]+", line).group() for line in required}

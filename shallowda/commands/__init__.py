@@ -1,0 +1,1 @@
+"""The subcommands of ``shallowda``, one module each, and what they share."""

@@ -1,0 +1,283 @@
+"""What the subcommands share: exit statuses, messages, outputs that are whole or not there, and options."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from uuid import uuid4
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+from typer.core import TyperGroup
+
+__all__ = [
+    "Plain",
+    "atomic",
+    "check_dropped",
+    "check_outputs",
+    "end",
+    "plain",
+    "require",
+    "say",
+    "say_json",
+    "working",
+    "write_all",
+]
+
+FAILED, REFUSED, INTERRUPTED, UNREAD, TERMINATED = 1, 2, 130, 141, 143
+STDOUT = "-"
+
+# Options of every command that reads rows.
+Labels = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Labels of the source: column (a name, or a number from 0), array, or a file with nothing else. "
+        "By default a column or array of a usual name, such as label, labels, y, class.",
+    ),
+]
+Features = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Array of the features, or Parquet column of lists. By default recognised."),
+]
+Ids = Annotated[
+    str, typer.Option("--id", metavar="NAME", help="Column or array that names the rows; copied to the predictions.")
+]
+Drop = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN", help="Leave this column out; may be given several times.")
+]
+Evaluate = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="True labels of the target, where they are known: only to report the accuracy, never to fit.",
+    ),
+]
+Proba = Annotated[bool, typer.Option("--proba", help="Write a column p(CLASS) for each class too.")]
+Out = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE", help="Predictions: .csv, .parquet, or - for standard output (csv).", show_default=True
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace output files that exist.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+
+_WORK_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+class Plain(TyperGroup):
+    """A group of commands whose errors tell a user what to change, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; exceptions become messages and exit statuses."""
+        signal.signal(signal.SIGTERM, _terminate)
+        with _said_plainly(), warnings.catch_warnings():
+            warnings.showwarning = lambda message, *others, **more: say(f"Note: {message}")
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    try:
+        yield
+    except typer.Exit:  # a RuntimeError
+        raise
+    except KeyboardInterrupt as error:
+        say("Interrupted.")
+        raise typer.Exit(INTERRUPTED) from error
+    except BrokenPipeError as error:  # whoever read has read enough, as `head` does; the rest goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(UNREAD) from error
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
+        say(f"Error: {error}")
+        raise typer.Exit(REFUSED) from error
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    raise SystemExit(TERMINATED)
+
+
+def say(text: str) -> None:
+    """A line for a person, on standard error: standard output is for data."""
+    typer.echo(text, err=True)
+
+
+def say_json(value: Any) -> None:
+    """One line of JSON on standard output."""
+    typer.echo(json.dumps(plain(value), allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """The same in types that JSON has: lists for arrays, null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+class _Shown(logging.Handler):
+    """Progress that the library logs, on the line that moves."""
+
+    def __init__(self, status: Status, what: str) -> None:
+        super().__init__(logging.INFO)
+        self.status, self.what = status, what
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record."""
+        if record.levelno > logging.INFO:
+            say(record.getMessage())
+        else:
+            line = " ".join(f"{self.what}. {record.getMessage()}".split())
+            self.status.update(escape(line[: self.status.console.width - 4]))
+
+
+@contextmanager
+def _shown(what: str) -> Iterator[None]:
+    console, logger = Console(stderr=True), logging.getLogger("shallowda")
+    if not console.is_terminal:
+        yield
+        return
+    level = logger.level
+    with console.status(escape(what)) as status:
+        handler = _Shown(status, what)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Long work: a moving line on a terminal, nothing of it on standard output, and status 1 when it fails."""
+    with redirect_stdout(sys.stderr), _shown(what):
+        try:
+            yield
+        except _WORK_ERRORS as error:
+            say(f"Error: {what} failed: {error or type(error).__name__}")
+            raise typer.Exit(FAILED) from error
+
+
+def check_outputs(outputs: Mapping[str, str | Path | None], inputs: Collection[str | Path], force: bool) -> None:
+    """Refuse, before any work, what could not be written or would overwrite something.
+
+    Parameters
+    ----------
+    outputs : mapping of str to path
+        By option; None and "-" are no files.
+    inputs : collection of path
+    force : bool
+        Whether files that exist may be replaced.
+
+    Raises
+    ------
+    ValueError, OSError
+        Naming the option.
+    """
+    taken: dict[Path, str] = {Path(path).resolve(): "an input" for path in inputs if str(path) != STDOUT}
+    for option, place in outputs.items():
+        if place is None or str(place) == STDOUT:
+            continue
+        path = Path(place)
+        if path.resolve() in taken:
+            raise ValueError(f"{option}: {path} is {taken[path.resolve()]} too. Choose another name.")
+        taken[path.resolve()] = option
+        if path.is_dir():
+            raise IsADirectoryError(f"{option}: {path} is a folder; name a file.")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"{option}: there is no folder {path.parent}. Make it first.")
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(f"{option}: the folder {path.parent} is not to be written to.")
+        if path.exists() and not force:
+            raise FileExistsError(f"{option}: {path} exists. Choose another name, or replace it with --force.")
+
+
+def check_dropped(drop: Collection[str] | None, *columns: Collection[str]) -> None:
+    """Refuse a column to leave out that no file has: a misspelt one would stay in."""
+    if unknown := [name for name in drop or () if not any(name in names for names in columns)]:
+        raise ValueError(f"--drop: there is no column {unknown[0]!r}; there are {', '.join(columns[0])}.")
+
+
+def end(failed: Mapping[str, str]) -> None:
+    """Say what could not be written, and exit accordingly."""
+    for message in failed.values():
+        say(f"Error: {message}")
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def require(option: str, extra: str, *packages: str) -> None:
+    """Refuse an option whose packages are missing."""
+    if missing := [name for name in packages if find_spec(name) is None]:
+        raise ImportError(f'{option} needs {" and ".join(missing)}: pip install "shallowda[{extra}]"')
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; the file appears under its own name when it is complete."""
+    scratch = path.with_name(f".{uuid4().hex}{path.suffix}")
+    try:
+        yield scratch
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_all(writers: Mapping[str, tuple[str | Path, Callable[[], object]]]) -> tuple[dict[str, str], dict[str, str]]:
+    """Write each output, also when another one fails.
+
+    Parameters
+    ----------
+    writers : mapping of str to (path, callable)
+        By what it is: where it goes and what writes it.
+
+    Returns
+    -------
+    written, failed : dict of str to str
+        Paths, and what went wrong, by what it is.
+    """
+    written, failed = {}, {}
+    for what, (path, write) in writers.items():
+        try:
+            write()
+        except BrokenPipeError:
+            raise
+        except _WORK_ERRORS as error:
+            failed[what] = f"{path} was not written: {error or type(error).__name__}"
+            continue
+        written[what] = str(path)
+    return written, failed

@@ -1,0 +1,396 @@
+"""``shallowda adapt``: two files in; predictions for the second one, a model and a report out."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from shallowda.commands import _common as common
+from shallowda.commands._common import STDOUT, say, say_json
+
+if TYPE_CHECKING:
+    from shallowda.commands._predictions import Predictions
+    from shallowda.diagnosis import DomainShiftReport
+
+__all__ = ["adapt", "methods"]
+
+#: Names of ``--scale``, and the methods that it is the default of.
+SCALES = {
+    "unit-rows": ("ARTL", "BDA", "JDA", "TCAEstimator", "TJM"),
+    "per-domain": ("CORAL", "GFK", "SubspaceAlignment"),
+    "standard": (),
+    "none": (),
+}
+
+
+def methods(incomplete: str) -> list[str]:
+    """Names of the methods that begin so.
+
+    Parameters
+    ----------
+    incomplete : str
+
+    Returns
+    -------
+    names : list of str
+    """
+    return sorted(name for names in SCALES.values() for name in names if name.lower().startswith(incomplete.lower()))
+
+
+def _scales(incomplete: str) -> list[str]:
+    return [name for name in SCALES if name.startswith(incomplete)]
+
+
+def adapt(
+    source: Annotated[str, typer.Argument(help="Rows with labels; - reads csv from standard input.")],
+    target: Annotated[str, typer.Argument(help="Rows to predict, with the same features. Labels in it are not used.")],
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="Estimator, such as JDA or CORAL.", autocompletion=methods)
+    ] = "",
+    auto: Annotated[
+        bool,
+        typer.Option(
+            "--auto",
+            help="AutoAdapt instead of a method: a vote of many, or the source alone where adapting would hurt. "
+            "--set time_budget=60 begins no further one after a minute.",
+        ),
+    ] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Parameter of the method; may be given several times. Values as in TOML.",
+        ),
+    ] = None,
+    scale: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="unit-rows, standard (z-scores), per-domain (z-scores in each domain by itself) or none. By default "
+            "what suits the method.",
+            autocompletion=_scales,
+        ),
+    ] = "",
+    labels: common.Labels = "",
+    features: common.Features = "",
+    ids: common.Ids = "",
+    drop: common.Drop = None,
+    evaluate: common.Evaluate = "",
+    out: common.Out = STDOUT,
+    proba: common.Proba = False,
+    model: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the fitted model, for `shallowda predict`: .skops.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page about the shift and the predictions: .html.")
+    ] = None,
+    force: common.Force = False,
+    as_json: common.AsJson = False,
+) -> None:
+    """Adapt from a labelled SOURCE to an unlabelled TARGET, and predict the target.
+
+    Files are .npz, .npy, .mat, .csv, .parquet, .h5 or .safetensors. Features are matched by name where both files have
+    names. Predictions have the columns row (from 1), id, prediction and confidence: the largest class probability of a
+    classifier that learned from the source (not calibrated on the target), the share of the vote with --auto, the
+    margin of a classifier without probabilities (only its order means something), and empty for nearest neighbours,
+    which do not tell. With --json, predictions are in the JSON object unless --out says where they go.
+    """
+    from shallowda.commands import _predictions as predictions
+    from shallowda.datasets._tables import match_features, read_table
+
+    predictions.check_format(out)
+    if model is not None:
+        common.require("--model", "cli", "skops")
+    if report is not None:
+        common.require("--report", "cli", "jinja2", "matplotlib")
+    common.check_outputs({"--out": out, "--model": model, "--report": report}, [source, target], force)
+    if source == target == STDOUT:
+        raise ValueError("Only one of SOURCE and TARGET can be read from standard input.")
+    pipeline, described = _build(method, auto, set_ or [], scale)
+    if proba and not hasattr(pipeline, "predict_proba"):
+        raise ValueError(
+            f"--proba: {described} has no class probabilities. JDA, CORAL and others "
+            "have them with --set estimator=LogisticRegression."
+        )
+
+    known = read_table(source, labels=labels, features=features, ids=ids, drop=drop or (), part="src")
+    if known.y is None:
+        raise ValueError(
+            f"{source}: which are the labels? Name them by --labels; there are {', '.join(known.columns)}."
+        )
+    if len(np.unique(known.y)) < 2:
+        raise ValueError(f"{source}: all rows have the label {known.y[0]}; at least two classes are needed.")
+    width = known.X.shape[1]
+    new = read_table(
+        target,
+        labels=evaluate or None,
+        features=features,
+        ids=ids,
+        drop=drop or (),
+        unused=known.labels,
+        width=width,
+        part="tar",
+    )
+    common.check_dropped(drop, known.columns, new.columns)
+    if new.unused:
+        say(f"Note: {known.labels!r} of {target} is not used. (--evaluate {known.labels} reports the accuracy.)")
+    new = new._replace(X=match_features(new, known.names, width, target, "the source"))
+
+    X = np.concatenate([known.X, new.X])
+    y = np.concatenate([known.y, np.full(len(new.X), known.y[0])])  # the domains say which rows are which
+    domains = np.repeat([0, -1], [len(known.X), len(new.X)])
+    with common.working(f"Fitting {described}"):
+        fitted = _fit(pipeline, X, y, domains)
+    with common.working("Predicting"):
+        found = predictions.predict(fitted, new)
+    with common.working("Looking at the shift"):
+        shift = _shift(known.X, known.y, new.X, known.names)
+        alone = _source_only(pipeline).fit(known.X, known.y).predict(new.X)
+    if known.names:
+        _name_features(fitted, known.names)
+
+    columns = found.columns(proba)
+    about = _about(described, fitted, found, shift, alone, new.y)
+    about |= {"source": source, "target": target, "rows": len(new.X), "classes": found.classes}
+    to_json = as_json and out == STDOUT
+    writers: dict[str, Any] = {} if to_json else {"predictions": (out, lambda: predictions.write(columns, out))}
+    if model is not None:
+        writers["model"] = (model, lambda: _save(fitted, model))
+    if report is not None:
+        writers["report"] = (report, lambda: _write_page(report, about, shift))
+    written, failed = common.write_all(writers)
+    _say_summary(about, written)
+    if as_json:
+        say_json(about | {"written": written, "failed": failed} | ({"predictions": columns} if to_json else {}))
+    common.end(failed)
+
+
+# ------------------------------------------------------------------------------------------------- from words to model
+
+
+def _build(method: str, auto: bool, settings: Sequence[str], scale: str) -> tuple[Any, str]:
+    """The unfitted model that the options mean, and what it is called."""
+    from sklearn.base import BaseEstimator, is_classifier
+    from sklearn.preprocessing import Normalizer, StandardScaler
+
+    from shallowda import AutoAdapt, PerDomain, make_pipeline
+
+    if auto == bool(method):
+        raise ValueError(f"Give --method NAME or --auto. Methods are {', '.join(methods(''))}.")
+    if auto:
+        if scale:
+            raise ValueError("--scale: AutoAdapt tries every scaling by itself. Leave --scale out.")
+        return _set(AutoAdapt(), settings), "AutoAdapt"
+    chosen = scale or next((name for name, names in SCALES.items() if method in names), "standard")
+    if chosen not in SCALES:
+        raise ValueError(f"--scale: there is no {chosen!r}{_hint(chosen, SCALES)} There are {', '.join(SCALES)}.")
+    made = _estimator(method, "--method")
+    if not (isinstance(made, BaseEstimator) and is_classifier(made)):
+        raise ValueError(f"--method: {method} is no classifier. Methods are {', '.join(methods(''))}.")
+    scalers = {"unit-rows": Normalizer(), "per-domain": PerDomain(StandardScaler()), "standard": StandardScaler()}
+    steps = [*([scalers[chosen]] if chosen in scalers else []), _set(made, settings)]
+    return make_pipeline(*steps), f"{method} ({chosen})" if chosen != "none" else method
+
+
+def _estimator(name: str, option: str) -> Any:
+    """An estimator of shallowda or scikit-learn with its defaults."""
+    from shallowda.benchmark.models import estimators
+
+    if name not in estimators():
+        hint = _hint(name, [*methods(""), *estimators()])
+        raise ValueError(f"{option}: there is no estimator {name!r}{hint} Methods are {', '.join(methods(''))}.")
+    try:
+        return estimators()[name]()
+    except TypeError as error:
+        raise ValueError(f"{option}: {name} cannot be made from its name alone: {error}.") from error
+
+
+def _hint(name: str, known: Any) -> str:
+    folded = {str(entry).lower(): str(entry) for entry in known}
+    close = get_close_matches(name.lower(), folded, n=1)
+    return f", did you mean {folded[close[0]]!r}?" if close else "."
+
+
+def _set(made: Any, settings: Sequence[str]) -> Any:
+    """The estimator with the parameters ``NAME=VALUE``; those of an estimator within are ``estimator__NAME``."""
+    name = type(made).__name__
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if not equals:
+            raise ValueError(f"--set: {setting!r} is not NAME=VALUE.")
+        known = made.get_params()
+        if key not in known:
+            raise ValueError(f"--set: {name} has no parameter {key!r}{_hint(key, known)} It has {', '.join(known)}.")
+        value = _literal(text.strip())
+        if key.rpartition("__")[2] == "estimator" and isinstance(value, str):
+            value = _estimator(value, f"--set {key}")
+        made.set_params(**{key: value})
+    try:
+        made._validate_params()
+    except ValueError as error:  # of scikit-learn: it names the parameter and what it may be
+        raise ValueError(f"--set: {error}") from error
+    return made
+
+
+def _literal(text: str) -> Any:
+    """A value as TOML or Python write it; else the text as it is."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+# ---------------------------------------------------------------------------------------------------------------- work
+
+
+def _fit(model: Any, X: np.ndarray, y: np.ndarray, domains: np.ndarray) -> Any:
+    from sklearn.pipeline import Pipeline
+
+    from shallowda.pipeline import accepts_domains
+
+    if not isinstance(model, Pipeline):
+        return model.fit(X, y, sample_domain=domains)
+    told = {f"{name}__sample_domain": domains for name, step in model.steps if accepts_domains(step, "fit")}
+    return model.fit(X, y, **told)
+
+
+def _shift(Xs: np.ndarray, ys: np.ndarray, Xt: np.ndarray, names: list[str] | None) -> DomainShiftReport | None:
+    """The shift, where there is enough to measure it."""
+    from shallowda.diagnosis import DomainShiftReport
+
+    if min(len(Xs), len(Xt)) < 2 or not np.any(np.ptp(np.concatenate([Xs, Xt]), axis=0) > 0):
+        return None
+    return DomainShiftReport(Xs, ys, Xt, feature_names=names)
+
+
+def _source_only(model: Any) -> Any:
+    """What would predict without the target: the same scaling and base classifier, fitted on the source alone."""
+    from sklearn.base import clone
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline, make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from shallowda import OneNearestNeighbor, PerDomain
+
+    if not isinstance(model, Pipeline):
+        return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    *before, last = (step for _, step in model.steps)
+    scalers = [clone(step.transformer if isinstance(step, PerDomain) else step) for step in before]
+    base = getattr(last, "estimator", None)
+    return make_pipeline(*scalers, OneNearestNeighbor() if base is None else clone(base))
+
+
+def _name_features(fitted: Any, names: Sequence[str]) -> None:
+    """Keep the names with the model, as scikit-learn does where it is fitted on a DataFrame."""
+    from sklearn.pipeline import Pipeline
+
+    from shallowda import LabeledOnly
+
+    first = fitted.steps[0][1] if isinstance(fitted, Pipeline) else fitted
+    inner = first.estimator_ if isinstance(first, LabeledOnly) else first
+    inner.feature_names_in_ = np.array(names, dtype=object)
+
+
+def _about(
+    described: str,
+    fitted: Any,
+    found: Predictions,
+    shift: DomainShiftReport | None,
+    alone: np.ndarray,
+    truth: np.ndarray | None,
+) -> dict[str, Any]:
+    """What is to be known beside the predictions."""
+    about: dict[str, Any] = {
+        "method": described,
+        "confidence": found.kind,
+        "predicted_shares": found.shares(),
+        "changed": float(np.mean(found.labels != alone)),
+    }
+    if truth is not None:
+        about["accuracy"] = float(np.mean(found.labels.astype(str) == truth.astype(str)))
+        about["accuracy_source_only"] = float(np.mean(alone.astype(str) == truth.astype(str)))
+    if hasattr(fitted, "fallback_"):
+        about["fallback"] = fitted.fallback_
+        about["candidates"] = {name: column for name, column in fitted.results_.items() if name != "parameters"}
+    about["shift"] = None
+    if shift is not None:
+        about["shift"] = {
+            "found": shift.is_shifted or shift.is_aligned,
+            "p_value": shift.p_value,
+            "auc": shift.separability.auc,
+            "source_accuracy": shift.source_accuracy,
+            "advice": [advice.what for advice in shift.advice],
+            "cautions": shift.cautions,
+        }
+    return about
+
+
+# --------------------------------------------------------------------------------------------------------- for a person
+
+
+def _lines(about: Mapping[str, Any]) -> list[str]:
+    """The summary, a line for each thing to know."""
+    from shallowda.commands._predictions import CONFIDENCE
+
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in list(about["predicted_shares"].items())[:12])
+    lines = [
+        f"{about['method']}: {about['rows']} rows of {about['target']} predicted. Classes: {shares}.",
+        f"Confidence: {CONFIDENCE[about['confidence']]}.",
+        f"Against the source alone: {about['changed']:.1%} of the predictions differ.",
+    ]
+    if about.get("fallback"):
+        lines.append(f"Nothing was adapted: {about['fallback']}.")
+    if "accuracy" in about:
+        lines.append(f"Accuracy: {about['accuracy']:.1%}; of the source alone: {about['accuracy_source_only']:.1%}.")
+    shift = about["shift"]
+    if shift is None:
+        return [*lines, "Shift: there are too few different rows to measure it."]
+    size = f"p = {shift['p_value']:.2g}, AUC of a domain classifier {shift['auc']:.2f}"
+    lines.append(f"Shift: {'found' if shift['found'] else 'none found'} ({size}).")
+    if np.isfinite(shift["source_accuracy"]):
+        lines.append(
+            f"Source: a linear classifier is right on {shift['source_accuracy']:.1%} of held-out rows (mean over "
+            "classes); the target has no labels to say so."
+        )
+    lines += [f"Caution: {caution}" for caution in shift["cautions"]]
+    return lines + [f"Diagnosis: {advice}" for advice in shift["advice"][:2]]
+
+
+def _say_summary(about: Mapping[str, Any], written: Mapping[str, str]) -> None:
+    for line in _lines(about):
+        say(line)
+    for what, path in written.items():
+        if path != STDOUT:
+            say(f"Wrote {what}: {path}")
+
+
+def _save(fitted: Any, path: Path) -> None:
+    from shallowda import save
+
+    save(fitted, path)
+
+
+def _write_page(path: Path, about: Mapping[str, Any], shift: DomainShiftReport | None) -> None:
+    from jinja2 import Environment, StrictUndefined
+
+    source = files("shallowda.commands").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
+    told = about.get("candidates", {})
+    columns = [told.get(name, ()) for name in ("candidate", "weight", "agreement", "changed", "error")]
+    page = template.render(about=about, lines=_lines(about), candidates=list(zip(*columns, strict=True)), shift=shift)
+    with common.atomic(path) as scratch:
+        scratch.write_text(page, encoding="utf-8")

@@ -1,0 +1,74 @@
+"""``shallowda predict``: predictions of a saved model on new rows."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from shallowda.commands import _common as common
+from shallowda.commands._common import STDOUT, say, say_json
+
+__all__ = ["predict"]
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="Model that `shallowda adapt --model` or `shallowda.save` wrote.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="New rows of the target; - reads csv from standard input.")
+    ],
+    out: common.Out = STDOUT,
+    proba: common.Proba = False,
+    ids: common.Ids = "",
+    features: common.Features = "",
+    drop: common.Drop = None,
+    evaluate: common.Evaluate = "",
+    force: common.Force = False,
+    as_json: common.AsJson = False,
+) -> None:
+    """Predict new rows with a saved model.
+
+    Rows are target rows. Features are matched to the model's by name where both have names, else by their order.
+    With --json, predictions are in the JSON object unless --out says where they go.
+    """
+    from shallowda import load
+    from shallowda.commands import _predictions as predictions
+    from shallowda.datasets._tables import match_features, read_table
+
+    predictions.check_format(out)
+    common.require("A model file", "cli", "skops")
+    common.check_outputs({"--out": out}, [model, file], force)
+    fitted = load(model)
+    if not (hasattr(fitted, "predict") and hasattr(fitted, "classes_")):
+        raise ValueError(f"{model} holds a {type(fitted).__name__} that was not fitted to predict classes.")
+    width = int(fitted.n_features_in_)
+    names = getattr(fitted, "feature_names_in_", None)
+    table = read_table(
+        file, labels=evaluate or None, features=features, ids=ids, drop=drop or (), width=width, part="tar"
+    )
+    common.check_dropped(drop, table.columns)
+    X = match_features(table, None if names is None else list(names), width, file, "the model")
+    with common.working("Predicting"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have valid feature names")  # they were compared above
+        found = predictions.predict(fitted, table._replace(X=X))
+    columns = found.columns(proba)
+    about: dict[str, Any] = {
+        "rows": len(X),
+        "confidence": found.kind,
+        "predicted_shares": found.shares(),
+    }
+    if table.y is not None:
+        about["accuracy"] = float(np.mean(table.y.astype(str) == found.labels.astype(str)))
+    to_json = as_json and out == STDOUT
+    failed: dict[str, str] = {}
+    if not to_json:
+        about["written"], failed = common.write_all({"predictions": (out, lambda: predictions.write(columns, out))})
+    say(f"{len(X)} rows predicted. Confidence: {predictions.CONFIDENCE[found.kind]}.")
+    if "accuracy" in about:
+        say(f"Accuracy: {about['accuracy']:.1%}.")
+    if as_json:
+        say_json(about | ({"predictions": columns} if to_json else {}))
+    common.end(failed)

@@ -1,0 +1,656 @@
+"""The command line as people use it: good and hostile files, pipes, Ctrl-C, and what other programs read."""
+
+import csv
+import io
+import json
+import logging
+import os
+import pickle
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import scipy.io
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import Normalizer
+from typer.testing import CliRunner
+
+import shallowda
+from shallowda import ARTL, CORAL, JDA, make_pipeline, pack_domains
+from shallowda.cli import app
+from shallowda.datasets._tables import read_table
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+COMMAND = [sys.executable, "-m", "shallowda.cli"]
+NAMES = ["height", "width", "depth", "mass"]
+CLASSES = np.array(["cat", "dog", "eel"])
+POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and pipes as POSIX has them")
+
+
+def make():
+    rng = np.random.default_rng(0)
+    codes = np.repeat([0, 1, 2], 20)
+    Xs = 4 * np.eye(4)[codes] + rng.standard_normal((60, 4)) + 2
+    other = rng.integers(0, 3, 40)
+    Xt = 4 * np.eye(4)[other] + rng.standard_normal((40, 4)) + [3.5, 2, 2, 3]
+    return Xs, codes, Xt, other
+
+
+XS, CODES, XT, TRUE = make()
+
+
+def write_csv(path, names, rows):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([names, *rows])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """One pair of domains in every format."""
+    folder = tmp_path_factory.mktemp("files")
+    labelled = [[f"s{i}", *row, CLASSES[code]] for i, (row, code) in enumerate(zip(XS.tolist(), CODES, strict=True))]
+    write_csv(folder / "source.csv", ["who", *NAMES, "label"], labelled)
+    # other order of columns, and labels that nobody may use
+    turned = [[CLASSES[code], *row[::-1], f"t{i}"] for i, (row, code) in enumerate(zip(XT.tolist(), TRUE, strict=True))]
+    write_csv(folder / "labelled.csv", ["label", *NAMES[::-1], "who"], turned)
+    write_csv(folder / "target.csv", [*NAMES[::-1], "who"], [row[1:] for row in turned])
+    np.savetxt(folder / "headless_source.csv", np.column_stack([CODES, XS]), delimiter=",")
+    np.savetxt(folder / "headless_target.csv", XT, delimiter=",")
+    np.savez(folder / "source.npz", X=XS, y=CODES)
+    np.savez(folder / "target.npz", X=XT, y=TRUE)
+    for name, array in {"Xs": XS, "ys": CODES, "Xt": XT, "stacked": np.column_stack([XS, CODES])}.items():
+        np.save(folder / f"{name}.npy", array)
+    (folder / "labels.txt").write_text("\n".join(CLASSES[CODES]))
+    pair = {"X_src": XS.T, "Y_src": CODES[:, None], "X_tar": XT.T, "Y_tar": TRUE[:, None]}
+    scipy.io.savemat(folder / "pair.mat", pair)
+    columns = dict(zip(NAMES, XS.T, strict=True))
+    pyarrow.parquet.write_table(pyarrow.table(columns | {"label": CLASSES[CODES]}), folder / "source.parquet")
+    pyarrow.parquet.write_table(pyarrow.table(dict(zip(NAMES, XT.T, strict=True))), folder / "target.parquet")
+    lists = pyarrow.table({"text": ["a"] * 60, "vector": XS.tolist(), "label": CODES})
+    pyarrow.parquet.write_table(lists, folder / "lists_source.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"vector": XT.tolist()}), folder / "lists_target.parquet")
+    return folder
+
+
+@pytest.fixture
+def files(made, tmp_path, monkeypatch):
+    """A folder of its own, in which the command runs."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def invoke(monkeypatch):
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)  # not in the process of the tests
+    return lambda *arguments, **options: CliRunner().invoke(app, [*map(str, arguments)], **options)
+
+
+def spawn(*arguments, **options):
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": ENVIRONMENT} | options
+    return subprocess.Popen([*COMMAND, *map(str, arguments)], **settings)
+
+
+def table(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def predictions(text):
+    return [row["prediction"] for row in table(text)]
+
+
+def fitted(model):
+    X, y, domains = pack_domains(XS, CODES, XT)
+    return make_pipeline(Normalizer(), model).fit(X, y, **{f"{type(model).__name__.lower()}__sample_domain": domains})
+
+
+# ----------------------------------------------------------------------------------------------------------- good files
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "options"),
+    [
+        ("source.csv", "target.csv", ["--drop", "who"]),
+        ("source.csv", "labelled.csv", ["--id", "who", "--labels", "label"]),
+        ("headless_source.csv", "headless_target.csv", ["--labels", "0"]),
+        ("source.npz", "target.npz", []),
+        ("source.npz", "Xt.npy", ["--labels", "y"]),
+        ("Xs.npy", "Xt.npy", ["--labels", "ys.npy"]),
+        ("Xs.npy", "Xt.npy", ["--labels", "labels.txt"]),
+        ("stacked.npy", "Xt.npy", ["--labels", "4"]),
+        ("pair.mat", "pair.mat", []),
+        ("pair.mat", "target.npz", ["--labels", "Y_src"]),
+        ("source.parquet", "target.parquet", []),
+        ("lists_source.parquet", "lists_target.parquet", ["--features", "vector"]),
+    ],
+)
+def test_every_format_gives_the_same_predictions(files, invoke, source, target, options):
+    done = invoke("adapt", source, target, "--method", "JDA", "--set", "n_components=3", *options)
+    assert done.exit_code == 0, done.stderr
+    rows = table(done.stdout)
+    expected = fitted(JDA(n_components=3)).predict(XT)
+    assert [row["prediction"] for row in rows] in ([str(code) for code in expected], CLASSES[expected].tolist())
+    assert [row["row"] for row in rows] == [str(i) for i in range(1, 41)]
+    assert [row["id"] for row in rows] == [f"t{i}" for i in range(40)] if "--id" in options else "id" not in rows[0]
+
+
+@pytest.mark.parametrize("kind", ["h5", "safetensors"])
+def test_formats_of_extras(files, kind):
+    if kind == "h5":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File("source.h5", "w") as file:
+            file["features"], file["labels"] = XS, CODES
+    else:
+        numpy = pytest.importorskip("safetensors.numpy")
+        numpy.save_file({"features": XS.astype(np.float32), "labels": CODES}, "source.safetensors")
+    found = read_table(f"source.{kind}", part="src")
+    np.testing.assert_allclose(found.X, XS, rtol=1e-6)
+    assert found.X.dtype == (np.float64 if kind == "h5" else np.float32)
+    np.testing.assert_array_equal(found.y, CODES)
+    assert read_table(f"source.{kind}", labels=None).y is None
+
+
+def test_labels_of_the_target_are_for_the_accuracy_only(files, invoke):
+    arguments = ["adapt", "source.csv", "labelled.csv", "--drop", "who", "--method", "CORAL"]
+    plain = invoke(*arguments)
+    assert "'label' of labelled.csv is not used" in plain.stderr
+    told = invoke(*arguments, "--evaluate", "label", "--out", "told.csv", "--json")
+    assert Path("told.csv").read_text() == plain.stdout
+    about = json.loads(told.stdout)
+    right = np.mean(np.array(predictions(plain.stdout)) == CLASSES[TRUE])
+    assert about["accuracy"] == pytest.approx(right)
+    assert 0 < about["accuracy_source_only"] <= 1
+    assert f"Accuracy: {right:.1%}" in told.stderr
+
+
+def test_what_confidence_is(files, invoke):
+    arguments = ["adapt", "source.npz", "target.npz", "--method"]
+    nearest = invoke(*arguments, "JDA", "--set", "n_components=3")
+    assert {row["confidence"] for row in table(nearest.stdout)} == {""}
+    assert "Confidence: empty" in nearest.stderr
+    regression = ["--set", "n_components=3", "--set", "estimator=LogisticRegression", "--set", "estimator__C=0.5"]
+    rows = table(invoke(*arguments, "JDA", *regression, "--proba").stdout)
+    proba = fitted(JDA(n_components=3, estimator=LogisticRegression(C=0.5))).predict_proba(XT)
+    np.testing.assert_allclose([float(row["confidence"]) for row in rows], proba.max(axis=1), rtol=1e-4)
+    np.testing.assert_allclose([[float(row[f"p({c})"]) for c in range(3)] for row in rows], proba, rtol=1e-4)
+    margin = invoke(*arguments, "ARTL")
+    values = np.sort(fitted(ARTL()).decision_function(XT), axis=1)
+    found = [float(row["confidence"]) for row in table(margin.stdout)]
+    np.testing.assert_allclose(found, values[:, -1] - values[:, -2], rtol=1e-4)
+    assert "only its order means something" in margin.stderr
+
+
+def test_automatic_choice(files, invoke):
+    options = ["--auto", "--set", "time_budget=0.01", "--json", "--report", "r.html"]
+    done = invoke("adapt", "source.npz", "target.npz", *options)
+    assert done.exit_code == 0, done.stderr
+    about = json.loads(done.stdout)
+    assert about["confidence"] == "vote"
+    assert "source only" in about["candidates"]["candidate"]
+    assert any("time budget" in error for error in about["candidates"]["error"])
+    assert len(about["predictions"]["prediction"]) == 40
+    assert "the time budget was spent" in Path("r.html").read_text(encoding="utf-8")
+
+
+def test_model_and_report(files, invoke):
+    outputs = ["--out", "p.parquet", "--model", "m.skops", "--report", "r.html"]
+    done = invoke("adapt", "source.csv", "target.csv", "--id", "who", "--method", "CORAL", *outputs)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == ""
+    assert [line for line in done.stderr.splitlines() if line.startswith("Wrote ")] == [
+        "Wrote predictions: p.parquet",
+        "Wrote model: m.skops",
+        "Wrote report: r.html",
+    ]
+    written = pyarrow.parquet.read_table("p.parquet").to_pydict()
+    assert list(written) == ["row", "id", "prediction", "confidence"]
+    again = invoke("predict", "m.skops", "target.csv", "--id", "who")
+    assert predictions(again.stdout) == written["prediction"]
+    scored = invoke("predict", "m.skops", "labelled.csv", "--drop", "who", "--evaluate", "label", "--json")
+    about = json.loads(scored.stdout)
+    assert about["accuracy"] == np.mean(np.array(written["prediction"]) == CLASSES[TRUE])
+    assert about["predictions"]["prediction"] == written["prediction"]
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert "From source.csv to target.csv" in page
+    assert "What to try first" in page
+    model = shallowda.load("m.skops")
+    assert model.feature_names_in_.tolist() == NAMES
+    with pytest.warns(UserWarning, match="feature names"):
+        assert model.predict(XT).tolist() == written["prediction"]
+
+
+def test_page_escapes_what_files_say(files, invoke):
+    rows = [[*row, "<script>alert(1)</script>" if code else "b"] for row, code in zip(XS.tolist(), CODES, strict=True)]
+    write_csv(files / "bad.csv", [*NAMES[:3], "<script>alert(2)</script>", "label"], rows)
+    write_csv(files / "new.csv", [*NAMES[:3], "<script>alert(2)</script>"], XT.tolist())
+    done = invoke("adapt", "bad.csv", "new.csv", "--method", "CORAL", "--report", "r.html")
+    assert done.exit_code == 0, done.stderr
+    assert "<script" not in Path("r.html").read_text(encoding="utf-8")
+
+
+def test_labels_are_as_they_are_written(tmp_path):
+    for texts, expected in [
+        (["1.0", "2.0", "1.0"], np.array([1, 2, 1])),
+        (["-1", "1", "1"], np.array([-1, 1, 1])),
+        (["07", "08", "07"], np.array(["07", "08", "07"])),
+        (["1.5", "2", "2"], np.array(["1.5", "2", "2"])),
+        (["true", "false", "NA"], np.array(["true", "false", "NA"])),
+    ]:
+        write_csv(tmp_path / "t.csv", ["a", "class"], [[i, text] for i, text in enumerate(texts)])
+        found = read_table(tmp_path / "t.csv").y
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype.kind == expected.dtype.kind
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "X"),
+    [
+        ("a;b;label\n1;2;x\n3;4;y\n", ["a", "b"], [[1, 2], [3, 4]]),
+        ("\ufeffa\tb\tLabel\r\n1\t2\tx\r\n3\t4\ty\r\n", ["a", "b"], [[1, 2], [3, 4]]),
+        (",a,b,label\n0,1,2,x\n1,3,4,y\n", ["a", "b"], [[1, 2], [3, 4]]),  # pandas writes its row numbers
+        ("0,1,label\n1.5,2,x\n3,4,y\n", ["0", "1"], [[1.5, 2], [3, 4]]),  # and numbers for names
+        ('"a","b","label"\n1e1,-2,"x"\n3,4,"y, z"\n', ["a", "b"], [[10, -2], [3, 4]]),
+    ],
+)
+def test_dialects_of_text(tmp_path, text, names, X):
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8", newline="")
+    found = read_table(tmp_path / "t.csv")
+    assert found.names == names
+    assert found.X.tolist() == X
+    assert found.y[0] == "x"
+    assert found.labels.lower() == "label"
+
+
+# -------------------------------------------------------------------------------------------------------- hostile files
+
+
+class Trap:
+    def __reduce__(self):
+        return (open, ("sprung", "w"))
+
+
+def bomb(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("X.npy", "w") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**5)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(10**6))
+
+
+def endless(path):
+    with path.open("wb") as file:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**5)}
+        np.lib.format.write_array_header_1_0(file, header)
+
+
+HOSTILE = {
+    "absent.csv": (None, "No such file"),
+    "empty.csv": (b"", "the file is empty"),
+    "names.csv": (b"a,b,label\n", "no row below the line of names"),
+    "word.csv": (b"a,b,label\n1,2,x\n3,big,y\n", "'big' in line 3, column 'b' is not a number"),
+    "ragged.csv": (b"a,b,label\n1,2,x\n3,y\n", "line 3 has 2 fields, the first has 3"),
+    "hole.csv": (b"a,b,label\n1,2,x\n3,,y\n", "row 2, column 'b' is missing"),
+    "nan.csv": (b"a,b,label\n1,nan,x\n3,4,y\n", "row 1, column 'b' is missing"),
+    "infinite.csv": (b"a,b,label\n1,2,x\ninf,4,y\n", "row 2, column 'a' is infinite"),
+    "unlabelled.csv": (b"a,b,label\n1,2,x\n3,4,\n", "row 2 has no label"),
+    "one.csv": (b"a,b,label\n1,2,x\n3,4,x\n", "all rows have the label x"),
+    "twice.csv": (b"a,a,label\n1,2,x\n3,4,y\n", "more than one column is called 'a'"),
+    "which.csv": (b"a,y,label\n1,2,x\n3,4,y\n", "y and label may each be the labels"),
+    "none.csv": (b"a,b,c\n1,2,3\n3,4,5\n", "which are the labels? Name them by --labels; there are a, b, c"),
+    "latin.csv": (b"a,b,label\n1,2,x\n3,4,caf\xe9\n", "UTF"),
+    "bytes.csv": (bytes(range(256)) * 9, "nor text"),
+    "page.npz": (b"<html>404</html>", "text where .npz was expected"),
+    "page.npy": (b"<html>404</html>", "text where .npy was expected"),
+    "pickle.npz": (pickle.dumps(Trap()), "Pickles are never loaded"),
+    "trap.npy": (lambda path: np.save(path, np.array([[Trap(), 1]], dtype=object)), "one plain array"),
+    "trap.npz": (lambda path: np.savez(path, X=np.array([[Trap(), 1]], dtype=object)), "Python objects"),
+    "bomb.npz": (bomb, "made to fill the memory"),
+    "endless.npy": (endless, "one plain array"),
+    "vector.npy": (lambda path: np.save(path, np.ones(3)), "the array is 1-D"),
+    "words.npy": (lambda path: np.save(path, np.array([["a", "b"]])), "real numbers are needed"),
+    "lies.safetensors": (struct.pack("<Q", 40) + b'{"X":{"dtype":"F32"' + bytes(40), ""),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_are_refused_in_words(files, invoke, name):
+    content, message = HOSTILE[name]
+    if name.endswith("safetensors"):
+        pytest.importorskip("safetensors")
+    if callable(content):
+        content(files / name)
+    elif content is not None:
+        (files / name).write_bytes(content)
+    outputs = ["--out", "p.csv", "--model", "m.skops"]
+    done = invoke("adapt", name, "Xt.npy", "--method", "CORAL", *outputs)
+    assert done.exit_code == 2, done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert name in done.stderr
+    assert message in done.stderr
+    assert not any(Path(made).exists() for made in ("p.csv", "m.skops", "sprung"))
+
+
+@pytest.mark.parametrize("name", ["source.parquet", "source.npz", "Xs.npy", "pair.mat"])
+def test_files_that_were_cut_off(files, invoke, name):
+    whole = (files / name).read_bytes()
+    (files / name).write_bytes(whole[: len(whole) // 2])
+    done = invoke("adapt", name, "Xt.npy", "--method", "CORAL")
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"Error: {name}: ")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["height", "width", "mass"], "It lacks depth."),
+        ([*NAMES, "colour"], "The source lacks colour: leave out by --drop"),
+        (["height", "width", "mass", "colour"], "It lacks depth. The source lacks colour"),
+    ],
+)
+def test_features_must_be_the_same(files, invoke, names, message):
+    write_csv(files / "other.csv", names, [[1.0] * len(names)] * 3)
+    done = invoke("adapt", "source.csv", "other.csv", "--drop", "who", "--method", "CORAL")
+    assert done.exit_code == 2
+    assert message in done.stderr
+    invoke("adapt", "source.csv", "target.csv", "--drop", "who", "--method", "CORAL", "--model", "m.skops")
+    done = invoke("predict", "m.skops", "other.csv")
+    assert done.exit_code == 2
+    assert message.replace("The source", "The model") in done.stderr
+    done = invoke("predict", "m.skops", "stacked.npy")
+    assert "stacked.npy has 5 features, and the model has 4" in done.stderr
+
+
+def test_a_file_that_is_no_model(files, invoke):
+    for name, content in {"m.skops": b"rubbish", "p.skops": pickle.dumps(Trap())}.items():
+        (files / name).write_bytes(content)
+        done = invoke("predict", name, "Xt.npy")
+        assert done.exit_code == 2
+        assert f"Error: {name} is no model file" in done.stderr
+    shallowda.save(CORAL(), "unfitted.skops")
+    done = invoke("predict", "unfitted.skops", "Xt.npy")
+    assert "CORAL that was not fitted" in done.stderr
+    assert not Path("sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "Give --method NAME or --auto"),
+        (["--method", "CORAL", "--auto"], "Give --method NAME or --auto"),
+        (["--method", "jdaa"], "did you mean 'JDA'?"),
+        (["--method", "StandardScaler"], "StandardScaler is no classifier"),
+        (["--method", "JDA", "--set", "n_component=3"], "did you mean 'n_components'? It has"),
+        (["--method", "JDA", "--set", "n_components=many"], "n_components' parameter of JDA must be an int"),
+        (["--method", "JDA", "--set", "n_components"], "is not NAME=VALUE"),
+        (["--method", "JDA", "--set", "estimator=Logistic"], "did you mean 'LogisticRegression'?"),
+        (["--method", "JDA", "--scale", "units"], "did you mean 'unit-rows'?"),
+        (["--auto", "--scale", "none"], "Leave --scale out"),
+        (["--method", "ARTL", "--proba"], "has no class probabilities"),
+        (["--method", "CORAL", "--labels", "kind"], "there is no column 'kind'; there are who, height"),
+        (["--method", "CORAL", "--labels", "lable"], "did you mean 'label'?"),
+        (["--method", "CORAL", "--drop", "how"], "--drop: there is no column 'how'"),
+        (["--method", "CORAL", "--out", "p.txt"], "must end in .csv or .parquet"),
+        (["--method", "CORAL", "--out", "no/p.csv"], "there is no folder no"),
+        (["--method", "CORAL", "--out", "target.csv"], "target.csv is an input too"),
+        (["--method", "CORAL", "--out", "a.csv", "--report", "a.csv"], "a.csv is --out too"),
+        (["--method", "CORAL", "--model", "."], "is a folder"),
+    ],
+)
+def test_mistakes_are_told_and_end_with_2(files, invoke, options, message):
+    before = sorted(path.name for path in files.iterdir())
+    done = invoke("adapt", "source.csv", "target.csv", "--drop", "who", *options)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: ")
+    assert message in done.stderr
+    assert sorted(path.name for path in files.iterdir()) == before
+
+
+def test_files_that_exist_are_replaced_by_force_only(files, invoke):
+    arguments = ["adapt", "source.npz", "target.npz", "--method", "CORAL", "--out", "p.csv"]
+    Path("p.csv").write_text("mine")
+    done = invoke(*arguments)
+    assert done.exit_code == 2
+    assert "p.csv exists" in done.stderr
+    assert Path("p.csv").read_text() == "mine"
+    assert invoke(*arguments, "--force").exit_code == 0
+    assert len(table(Path("p.csv").read_text())) == 40
+
+
+def test_work_that_fails_ends_with_1(files, invoke):
+    invoke("adapt", "source.npz", "target.npz", "--method", "JDA", "--set", "n_components=3", "--set", "kernel=chi2")
+    np.savez("negative.npz", X=-XS, y=CODES)
+    done = invoke("adapt", "negative.npz", "target.npz", "--method", "JDA", "--set", "kernel=chi2", "--out", "p.csv")
+    assert done.exit_code == 1
+    assert "Error: Fitting JDA (unit-rows) failed: " in done.stderr
+    assert not Path("p.csv").exists()
+
+
+# ------------------------------------------------------------------------------------------------- as a shell runs them
+
+
+@POSIX
+@pytest.mark.slow
+def test_pipes(files):
+    shell = f"{' '.join(COMMAND)} adapt - target.csv --drop who --method CORAL < source.csv 2> said | tail -n 1"
+    done = subprocess.run(shell, shell=True, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.stdout.startswith("40,")
+    said = Path("said").read_text()
+    assert "40 rows of target.csv predicted" in said
+    assert "\x1b" not in said  # nothing moves where nobody looks
+
+
+@POSIX
+@pytest.mark.slow
+def test_a_reader_that_has_read_enough(files, invoke):
+    assert invoke("adapt", "source.npz", "target.npz", "--method", "CORAL", "--model", "m.skops").exit_code == 0
+    np.save("many.npy", np.repeat(XT, 2000, axis=0))
+    process = spawn("predict", "m.skops", "many.npy")
+    assert process.stdout.readline() == b"row,prediction,confidence\n"
+    process.stdout.close()
+    assert process.wait(60) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+@POSIX
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "status", "said"), [(signal.SIGINT, 130, "Interrupted.\n"), (signal.SIGTERM, 143, "")]
+)
+def test_stopped_in_the_middle(files, number, status, said):
+    before = sorted(path.name for path in files.iterdir())
+    forever = ["--method", "GradientBoostingClassifier", "--set", "n_estimators=1000000", "--set", "verbose=2"]
+    process = spawn("adapt", "source.npz", "Xt.npy", *forever, "--out", "p.csv", "--model", "m.skops", text=True)
+    try:
+        assert "Iter" in process.stderr.readline()  # what an estimator prints is among what is said, not in the output
+        process.stderr.readline()
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == status
+    assert stdout == ""
+    assert stderr.endswith(said)
+    assert "Traceback" not in stderr
+    assert sorted(path.name for path in files.iterdir()) == before
+
+
+@POSIX
+@pytest.mark.slow
+def test_what_was_finished_is_kept_when_a_later_output_fails(files):
+    import resource
+
+    def little():  # the report is larger than any file may be
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    outputs = ["--out", "p.csv", "--model", "m.skops", "--report", "r.html"]
+    process = spawn("adapt", "source.npz", "target.npz", "--method", "CORAL", *outputs, preexec_fn=little, text=True)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert stderr.splitlines()[-1].startswith("Error: r.html was not written: ")
+    assert "Wrote model: m.skops" in stderr
+    assert len(table(Path("p.csv").read_text())) == 40
+    assert len(shallowda.load("m.skops").predict(XT)) == 40
+    assert not Path("r.html").exists()
+    assert not [path for path in files.iterdir() if path.name.startswith(".")]
+
+
+@POSIX
+@pytest.mark.slow
+def test_progress_on_a_terminal(files):
+    reader, writer = os.openpty()
+    environment = ENVIRONMENT | {"TERM": "xterm-256color"}
+    process = spawn("adapt", "source.npz", "target.npz", "--method", "CORAL", stderr=writer, env=environment)
+    os.close(writer)
+    with os.fdopen(reader, "rb", buffering=0) as terminal:
+        shown = b""
+        try:
+            while block := terminal.read(4096):
+                shown += block
+        except OSError:  # on Linux the end of a terminal is an error
+            logging.getLogger(__name__).debug("the terminal is closed")
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"Fitting CORAL (per-domain)" in shown
+    assert b"\x1b[?25h" in shown  # the cursor is back
+    assert b"\x1b" not in stdout
+    assert len(table(stdout.decode())) == 40
+
+
+# --------------------------------------------------------------------------------------------------- the other commands
+
+
+def test_help_says_what_there_is(invoke):
+    text = " ".join(invoke("--help").stdout.split())
+    assert all(name in text for name in ("demo", "adapt", "predict", "diagnose", "bench", "doctor", "data"))
+    assert "Exit status: 0 done, 1 the work failed, 2 refused" in text
+
+
+def test_diagnose(files, invoke):
+    done = invoke("diagnose", "source.csv", "labelled.csv", "--drop", "who", "--permutations", "19")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith("Domain shift report")
+    assert "height" in done.stdout
+    arguments = ["diagnose", "source.csv", "target.csv", "--drop", "who", "--permutations", "19"]
+    about = json.loads(invoke(*arguments, "--json", "--html", "page.html").stdout)
+    assert about["written"] == {"page": "page.html"}
+    assert about["n_features"] == 4
+    assert about["classes"] == CLASSES.tolist()
+    assert {entry["name"] for entry in about["features"]} == set(NAMES)
+    assert about["advice"][0].keys() == {"what", "why"}
+    assert "Domain shift report" in Path("page.html").read_text(encoding="utf-8")
+    done = invoke("diagnose", "Xs.npy", "Xt.npy", "--permutations", "19")
+    assert "nothing is said of classes" in done.stderr
+    done = invoke(*arguments, "--html", "page.html")
+    assert (done.exit_code, "page.html exists" in done.stderr) == (2, True)
+
+
+def test_data(files, invoke, monkeypatch):
+    monkeypatch.setenv("SHALLOWDA_DATA", str(files))
+    assert invoke("data", "path").stdout.strip() == str(files)
+    listed = json.loads(invoke("data", "list", "--json").stdout)
+    assert listed["folder"] == str(files)
+    assert {"digits", "office-caltech10[surf]"} <= {entry["name"] for entry in listed["datasets"]}
+    assert not any(entry["at_hand"] for entry in listed["datasets"])
+    absent = invoke("data", "path", "digits")
+    assert (absent.exit_code, absent.stdout) == (1, "")
+    assert "shallowda data fetch digits" in absent.stderr
+    wide = np.random.default_rng(0).random((256, 30))
+    labels = np.tile(np.arange(1, 11), 3)[None]
+    scipy.io.savemat("MNIST_vs_USPS.mat", {"X_src": wide, "Y_src": labels, "X_tar": wide, "Y_tar": labels})
+    assert invoke("data", "path", "digits").stdout.splitlines() == [str(files / "MNIST_vs_USPS.mat")]
+    fetched = invoke("data", "fetch", "digits", "--domain", "USPS", "--json")
+    assert json.loads(fetched.stdout)["rows"] == {"USPS": 30}
+    assert "at hand  MNIST, USPS" in invoke("data", "list").stdout
+    for arguments, message in {
+        ("digit",): "did you mean 'digits'",
+        ("office-caltech10",): "name one of office-caltech10[surf]",
+        ("digits", "--domain", "SVHN"): "has no domain 'SVHN'",
+    }.items():
+        done = invoke("data", "fetch", *arguments)
+        assert done.exit_code == 2
+        assert message in done.stderr
+
+    def offline(*arguments):
+        raise OSError("no way out")
+
+    monkeypatch.setattr("shallowda.datasets._store._download", offline)
+    done = invoke("data", "fetch", "spam")
+    assert done.exit_code == 1
+    assert "no way out" in done.stderr
+
+
+def test_doctor(invoke, monkeypatch):
+    done = invoke("doctor", "--json")
+    assert done.exit_code == 0, done.stdout
+    about = json.loads(done.stdout)
+    assert about["broken"] == []
+    assert about["versions"]["shallowda"] == shallowda.__version__
+    assert about["memory"]["budget"] <= about["memory"]["free"]
+    assert {"moments", "dense"} <= {made.get("operator") for made in about["plans"]}
+    assert about["self_test"] > 0.9
+    shown = invoke("doctor").stdout
+    assert "What would run where" in shown
+    assert "Nothing is broken." in shown
+    monkeypatch.setenv("SHALLOWDA_MEMORY_BUDGET", "plenty")
+    done = invoke("doctor")
+    assert done.exit_code == 1
+    assert "SHALLOWDA_MEMORY_BUDGET must be a positive number" in done.stdout
+
+
+def test_doctor_reports_missing_and_old_packages(invoke, monkeypatch):
+    from importlib.metadata import PackageNotFoundError
+
+    from shallowda.commands import doctor
+
+    def version(name):
+        if name == "skops":
+            raise PackageNotFoundError(name)
+        return "0.1" if name == "scipy" else "999"
+
+    monkeypatch.setattr(doctor, "requires", lambda name: ["scipy>=1.14,<2", 'skops>=0.13; extra == "models"'])
+    monkeypatch.setattr(doctor, "version", version)
+    done = invoke("doctor", "--json")
+    about = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert about["extras"] == {"models": {"packages": {}, "missing": ["skops"]}}
+    assert about["broken"] == ["scipy 0.1 is installed, and <2,>=1.14 is needed"]
+
+
+def test_demo_passes_its_options_on(invoke, monkeypatch):
+    called = []
+    monkeypatch.setattr("shallowda.demo.main", called.append)
+    assert invoke("demo", "--samples", "200", "--seed", "3").exit_code == 0
+    assert called == [["--output", "demo-output", "--seed", "3", "--samples", "200"]]
+    assert invoke("demo", "--samples", "10").exit_code == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(invoke, shell):
+    script = invoke(env={"_SHALLOWDA_COMPLETE": f"source_{shell}"}, prog_name="shallowda").stdout
+    assert "_SHALLOWDA_COMPLETE" in script
+    assert f"complete_{shell}" in script
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("shallowda ad", ["adapt"]),
+        ("shallowda adapt --method J", ["JDA"]),
+        ("shallowda adapt --scale per", ["per-domain"]),
+        ("shallowda data fetch dig", ["digits"]),
+        ("shallowda bench --preset qui", ["quick"]),
+        ("shallowda bench --dataset make_r", ["make_rotated_moons"]),
+    ],
+)
+def test_completion_of_words(invoke, words, completed):
+    environment = {"_SHALLOWDA_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    assert invoke(env=environment, prog_name="shallowda").stdout.split() == completed
