@@ -119,13 +119,15 @@ class StreamingAdapter(BaseAdapter):
         Raises
         ------
         ValueError
-            If rows, labels and domains do not fit each other or those before, if there is no source row yet, or if the
-            model was fitted by `fit`, which keeps no moments. The model then stays as it was.
+            If rows, labels and domains do not fit each other or those before, or if there is no source row yet; nor is
+            there any after `fit`, which keeps no moments. The model then stays as it was.
 
         Warns
         -----
         NoTargetWarning
             As long as there are fewer than two target rows: nothing is adapted yet.
+        UserWarning
+            If the model was fitted by `fit` and the call brings source rows: it begins anew with these.
 
         Notes
         -----
@@ -135,10 +137,10 @@ class StreamingAdapter(BaseAdapter):
         collect single rows into batches. The order of the rows does not matter. Other threads must not predict with the
         model meanwhile: give them a copy.
         """
-        stream = self._received(X, y, classes, sample_domain)
+        learned = copy(self)  # so that this model stays as it is if anything fails
+        stream = learned._received(X, y, classes, sample_domain)
         n_source = stream.rows.shape[0]
         domains = read_domains(stream.labels, np.zeros(n_source, dtype=int), n_source)
-        learned = copy(self)  # so that this model stays as it is if anything fails
         learned._restart(domains)
         learned._stream = stream
         learned._learn(stream.rows, domains, partial(learned._adapt_to, stream))
@@ -149,10 +151,10 @@ class StreamingAdapter(BaseAdapter):
         """What is kept of the rows of this call and those before."""
         old = self._stream
         if old is None and self.__sklearn_is_fitted__():
-            raise ValueError(
-                f"This {type(self).__name__} was fitted by fit, which keeps no moments to go on from. Begin a new one "
-                "by partial_fit on the source rows and the target rows at hand."
-            )
+            kept_nothing = f"This {type(self).__name__} was fitted by fit, which keeps no moments to go on from"
+            if y is None and sample_domain is None:
+                raise ValueError(f"{kept_nothing}. Begin by partial_fit on source rows, with the target rows at hand.")
+            warn(f"{kept_nothing}: partial_fit begins anew with these rows alone.")
         self._validate_params()
         X = validated_rows(self, X, reset=old is None)
         if old is not None and self._library != library(X):

@@ -300,9 +300,16 @@ def test_fit_begins_anew_and_keeps_no_moments():
     X, y, _ = pack_domains(Xs, ys, Xt)
     model = streamed(CORAL(0.1), Xs + 5, ys, [Xt]).fit(X, y)
     assert_same(model, CORAL(0.1).fit(X, y), Xs, Xt)
-    with pytest.raises(ValueError, match="was fitted by fit"):
-        model.partial_fit(Xt)
-    assert_same(clone(model).partial_fit(X, y), model, Xs, Xt)
+    twin = copy.deepcopy(model)
+    for call in (lambda: model.partial_fit(Xt[:, 1:]), lambda: model.partial_fit(Xt)):
+        with pytest.raises(ValueError, match="was fitted by fit"):
+            call()
+    with pytest.warns(UserWarning, match="begins anew"), pytest.raises(ValueError, match="no source row"):
+        model.partial_fit(Xt[:, 1:], np.full(len(Xt), -1))
+    assert_same(model, twin, Xs, Xt, 0)
+    with pytest.warns(UserWarning, match="begins anew with these rows alone"):
+        model.partial_fit(Xs + 5, ys)
+    assert_same(model.partial_fit(Xt), streamed(CORAL(0.1), Xs + 5, ys, [Xt]), Xs, Xt, 0)
 
 
 def test_until_there_is_a_target_nothing_is_adapted_and_that_is_said():
