@@ -19,6 +19,7 @@ import traceback
 import warnings
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from time import perf_counter
 from typing import IO, Any
 
@@ -228,7 +229,15 @@ def _bind(seconds: float, memory: int, printed: int) -> None:
     # before memory is bound: a thread that finds none for itself is waited for in vain
     threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     if sys.platform == "linux":  # elsewhere this bound does not hold
+        if memory < _writable():  # native code that finds none at all may crash instead of saying so
+            raise MemoryError
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+
+
+def _writable() -> int:
+    """Bytes of writable memory that this process has already."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return 1024 * int(status.partition("VmData:")[2].split()[0])
 
 
 def _end_with(requests: int) -> None:
