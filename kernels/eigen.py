@@ -39,6 +39,7 @@ _KEPT = 3  # times k: columns that a later pencil starts from
 _PROBE, _PROBE_STEPS = 8, 1  # columns and blocks that look for what was missed
 _ROOM = 128  # columns that a space has room for at first
 _PATIENCE = 12  # looks without the residuals getting smaller by half: round-off, or a spectrum without gaps
+_NEW = 0.25  # squared length that a new direction of length one keeps when it is projected once more
 _WORN = 10.0  # times that a turn may lengthen columns before their product with a metric is made anew
 _MOST_PRODUCTS = 4000  # columns multiplied with B before the solver gives up
 TOLERANCE = 1e-9  # of residuals, relative to each eigenvalue
@@ -236,10 +237,13 @@ class PencilSolver:
             self._dense = self._entries(self.B)
             if self.metric is not None:
                 self._root = gram_root(self._entries(self.metric))
-                self._dense = self._root.T @ self._dense @ self._root
+                with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+                    self._dense = self._root.T @ self._dense @ self._root
+                if not bool(self.xp.all(self.xp.isfinite(self._dense))):
+                    raise ValueError("Products of the rows overflow. Scale them down.")
         root = LowRankPlusDiagonal(V if self._root is None else self._root.T @ V, ridge).inverse_root()
         C = root.adjoint(root.adjoint(self._dense).T)
-        rho, vectors = _dense_eigh(C, k)
+        rho, vectors = _dense_eigh(C, min(k, C.shape[0]))  # the order is the rank of the metric
         A = root.apply(vectors) / self.xp.sqrt(rho)
         lengths = self.xp.linalg.vector_norm(A, axis=0)
         return fix_signs(A if self._root is None else self._root @ A), rho, lengths
@@ -285,7 +289,9 @@ class PencilSolver:
             worst, best = float(np.max(error / limit, initial=0.0)), min(best, worst)
             stalled = stalled + 1 if worst > 0.5 * best else 0
             stuck = not added or stalled > _PATIENCE or self.products - before > _MOST_PRODUCTS
-            if self._exact and m <= TAKEOVER_ORDER and (stuck or _DENSE_SHARE * space.size > m):
+            # a metric of low rank leaves no direction to grow into, and LAPACK a small problem
+            takeover = (self._exact and m <= TAKEOVER_ORDER) or (self.metric is not None and stuck)
+            if takeover and (stuck or _DENSE_SHARE * space.size > m):
                 logger.info("order %d: no convergence in %d columns; LAPACK takes over.", m, space.size)
                 self._space = None
                 return self._solve_dense(V, ridge, k)
@@ -328,7 +334,8 @@ class PencilSolver:
     def _random(self, columns: int) -> Array:
         """Pseudo-random columns: the same in every run, others at each stage of a run."""
         generator = np.random.RandomState(self.products)
-        return from_numpy(generator.standard_normal((self.B.shape[0], columns)), self.like)
+        block = from_numpy(generator.standard_normal((self.B.shape[0], columns)), self.like)
+        return block if self.metric is None else self.metric @ block  # nothing outside the range of a singular one
 
 
 class _Columns(NamedTuple):
@@ -416,7 +423,10 @@ class _Space:
         if block.Q is not block.P and float(xp.max(xp.abs(before[:, None] * turn))) > _WORN:
             block = solver.measured(block.P)  # round-off in M P grew with the turn
         block = block.minus(own, own.Q.T @ block.P)  # once more: the first time leaves round-off
-        block = block @ _leading_directions(block, block.lengths())
+        # what is lost now was no new direction
+        block = block @ _leading_directions(block, xp.ones_like(block.P[0, :]), _NEW)
+        if block.P.shape[1] == 0:
+            return block.P
         image = solver.multiply(block.Q)
         old, self.size = self.size, self.size + block.P.shape[1]
         if self.size > self._P.shape[0]:
@@ -467,7 +477,7 @@ def _agree(values: np.ndarray, others: np.ndarray, tol: float) -> bool:
     return len(values) == len(others) and np.allclose(values, others, rtol=tol, atol=0.0)
 
 
-def _leading_directions(block: _Columns, before: Array) -> Array:
+def _leading_directions(block: _Columns, before: Array, least: float = 1e-24) -> Array:
     """The turn of what is left of some columns to its leading directions, at most `_BLOCK`.
 
     Columns are measured against their lengths before: what is shorter by more than twelve digits is round-off.
@@ -476,7 +486,7 @@ def _leading_directions(block: _Columns, before: Array) -> Array:
     scale = to_numpy(1.0 / xp.where(before > 0, before, xp.ones_like(before)))
     gram = scale[:, None] * to_numpy(block.P.T @ block.Q) * scale
     squares, turn = np.linalg.eigh(0.5 * (gram + gram.T))
-    kept = np.flatnonzero(squares > max(1e-24, 1e-14 * squares[-1]))[::-1][:_BLOCK]
+    kept = np.flatnonzero(squares > max(least, 1e-14 * squares[-1]))[::-1][:_BLOCK]
     return from_numpy(scale[:, None] * turn[:, kept] / np.sqrt(squares[kept]), before)
 
 

@@ -218,7 +218,7 @@ def _source_rows(y: np.ndarray | None, sample_domain: Any, n_rows: int, old: Str
         return domain_codes(sample_domain, n_rows) >= 0
     if y is None:
         return np.zeros(n_rows, dtype=bool)
-    if old.labels is None:
+    if old.labels is None or (unlabelled(y).all() and not unlabelled(old.labels).any()):
         return ~unlabelled(y)
     source = row_domains(np.concatenate([old.labels, y]), None, len(old.labels) + n_rows) >= 0
     if not source[: len(old.labels)].all():

@@ -165,10 +165,15 @@ class TargetDrift(BaseEstimator):
         Raises
         ------
         ValueError
-            If the rows are not finite, or their features are not those of the rows before.
+            If the rows are not finite, their features are not those of the rows before, or `size` has changed.
         """
         self._validate_params()
         first = not hasattr(self, "history_")
+        if not first and self.size != self._capacity:
+            raise ValueError(
+                f"size was {self._capacity} when the first rows came and is {self.size} now, which would spoil the "
+                "uniform sample. Begin anew with fit."
+            )
         X = validate_data(self, X, dtype=np.float64, reset=first)
         if first:
             self._begin(X.shape[1])
@@ -184,7 +189,7 @@ class TargetDrift(BaseEstimator):
         return self.history_[-1]
 
     def _begin(self, n_features: int) -> None:
-        self.reference_ = None
+        self.reference_, self._capacity = None, self.size
         self.reservoir_ = np.empty((0, n_features))
         self.history_: list[DriftRecord] = []
 

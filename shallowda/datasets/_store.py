@@ -19,6 +19,7 @@ __all__ = ["find", "folder", "obtain", "registry"]
 HOST = "https://raw.githubusercontent.com/"
 TIMEOUT = 30  # seconds without an answer
 _CHUNK = 1 << 16  # bytes written at a time
+BROKEN = "the connection broke off; what has arrived is kept, and the next try goes on from there"
 logger = logging.getLogger("shallowda")
 
 
@@ -145,9 +146,17 @@ def _download(url: str, sha256: str, path: Path) -> Path:
     logger.info("Downloading %s to %s", url, path)
     pooch = _pooch()
     pooch.get_logger().setLevel(logging.WARNING)  # it writes to stderr by itself
+    from filelock import FileLock
+
     known, part = f"sha256:{sha256}", path.with_name(path.name + ".part")
-    # pooch moves only what has the right hash to where it belongs
-    return Path(pooch.retrieve(url, known_hash=known, fname=path.name, path=path.parent, downloader=_Resuming(part)))
+    user, name = getattr(os, "getuid", str)(), hashlib.sha256(bytes(part.resolve())).hexdigest()[:16]
+    # not beside the data, as it has to stay: who waits for it must not hold a file that is gone
+    with FileLock(Path(tempfile.gettempdir(), f"shallowda-{user}-{name}.lock")):
+        # pooch takes what is there already, and moves only what has the right hash to where it belongs
+        arrived = pooch.retrieve(
+            url, known_hash=known, fname=path.name, path=path.parent, downloader=_Resuming(part, sha256)
+        )
+    return Path(arrived)
 
 
 class _Resuming:
@@ -157,20 +166,29 @@ class _Resuming:
     ----------
     part : Path
         What has arrived so far; kept when the connection breaks. One process at a time writes into it.
+    sha256 : str
+        Of the whole file: what is no beginning of it is not gone on with twice.
     """
 
-    def __init__(self, part: Path) -> None:
-        self.part = part
+    def __init__(self, part: Path, sha256: str) -> None:
+        self.part, self.sha256 = part, sha256
 
     def __call__(self, url: str, output_file: str, _pooch: Any) -> None:
-        from filelock import FileLock
+        begun = self.part.exists()
+        if not (begun and self._is_whole()):
+            self._fetch(url)
+            if begun and not self._is_whole():  # it was no beginning of this file
+                self.part.unlink()
+                self._fetch(url)
+        shutil.move(self.part, output_file)
 
-        user, name = getattr(os, "getuid", str)(), hashlib.sha256(bytes(self.part.resolve())).hexdigest()[:16]
-        # not beside the data, as it has to stay: who waits for it must not hold a file that is gone
-        with FileLock(Path(tempfile.gettempdir(), f"shallowda-{user}-{name}.lock")):
-            while not self._fetched(url):
-                self.part.unlink()  # it is no beginning of that file
-            shutil.move(self.part, output_file)
+    def _is_whole(self) -> bool:
+        with self.part.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+
+    def _fetch(self, url: str) -> None:
+        while not self._fetched(url):
+            self.part.unlink()
 
     def _fetched(self, url: str) -> bool:
         import requests
@@ -188,9 +206,12 @@ class _Resuming:
             length = answer.headers.get("Content-Length")
             with _progress() as bar, self.part.open("ab" if resumed else "wb") as file:
                 task = bar.add_task(self.part.stem, total=int(length) + offset if length else None, completed=offset)
-                for chunk in answer.iter_content(_CHUNK):
-                    file.write(chunk)
-                    bar.advance(task, len(chunk))
+                try:
+                    for chunk in answer.iter_content(_CHUNK):
+                        file.write(chunk)
+                        bar.advance(task, len(chunk))
+                except requests.RequestException as error:
+                    raise OSError(BROKEN) from error
         return True
 
 
@@ -209,8 +230,6 @@ def _told(error: OSError) -> str:
 
     if isinstance(error, requests.Timeout):
         return f"no answer within {TIMEOUT} s"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off; what has arrived is kept, and the next try goes on from there"
     return f"no connection to {HOST.split('/')[2]}" if isinstance(error, requests.ConnectionError) else str(error)
 
 

@@ -553,3 +553,19 @@ def test_bad_rows_and_parameters():
     for params in ({"size": 1}, {"n_permutations": 0}, {"random_state": -1}):
         with pytest.raises(ValueError, match=f"'{next(iter(params))}' parameter"):
             TargetDrift(**params).fit(normal(0, 20, 3))
+
+
+def test_size_stays_as_it_was_at_the_first_rows():
+    drift = TargetDrift(size=20, n_permutations=9)
+    drift.update(np.random.default_rng(0).standard_normal((30, 3)))
+    with pytest.raises(ValueError, match=r"size was 20 .* is 50 now"):
+        drift.set_params(size=50).update(np.zeros((5, 3)))
+
+
+@pytest.mark.parametrize("mark", [None, np.nan, "", -1])
+def test_marks_alone_after_labels_of_text(mark):
+    rng = np.random.default_rng(0)
+    Xs, ys, Xt = rng.standard_normal((40, 4)), np.repeat(["a", "b"], 20), rng.standard_normal((30, 4)) + 1
+    marked = CORAL().partial_fit(Xs, ys).partial_fit(Xt, np.array([mark] * 30, dtype=object))
+    plain = CORAL().partial_fit(Xs, ys).partial_fit(Xt)
+    np.testing.assert_array_equal(marked.predict(Xt), plain.predict(Xt))

@@ -220,6 +220,29 @@ def test_a_ridge_in_a_metric(seed, m, rank, r):
         np.testing.assert_allclose(A.T @ B @ A, np.eye(5), atol=1e-7)
 
 
+def test_more_solutions_than_the_rank_of_the_metric():
+    B, V, M, (inner, W), R = metric_problem(20, 12, 2, 0)
+    A, rho, _ = PencilSolver(B, metric=M).solve(V, 0.3, 20)
+    expected, values = oracles.pencil(inner, W @ W.T + 0.3 * np.eye(12), 12)
+    np.testing.assert_allclose(rho, values, rtol=1e-8)
+    assert oracles.angle(A, R @ expected) < 1e-6
+
+
+@pytest.mark.parametrize("rank", [25, 60, 150])
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_spaces_that_use_up_a_singular_metric(monkeypatch, rank):
+    """Pass after pass, where LAPACK would not take over."""
+    monkeypatch.setattr(eigen, "TAKEOVER_ORDER", 0)
+    B, V, M, (inner, _), R = metric_problem(760, rank, 3, rank)
+    solver, rng = PencilSolver(B, metric=M), np.random.RandomState(1)
+    for _ in range(3):
+        A, rho, _ = solver.solve(V, 0.3, 20)
+        expected, values = oracles.pencil(inner, R.T @ V @ V.T @ R + 0.3 * np.eye(rank), 20)
+        np.testing.assert_allclose(rho, values, rtol=1e-8)
+        assert oracles.angle(A, R @ expected) < 1e-6
+        V = V + 0.05 * R @ rng.randn(rank, 3)
+
+
 def test_the_product_with_a_metric_does_not_wear_off(monkeypatch):
     """Columns that lose most of their length to earlier ones keep ``Q = M P``, pass after pass."""
     krylov_everywhere(monkeypatch)

@@ -113,3 +113,24 @@ def test_offset_measures_how_far_the_mean_is(make):
     assert make(X).offset == pytest.approx(0, abs=1e-12)
     moved = X + np.sqrt(4 * variance / 8)
     assert make(moved).offset == pytest.approx(4)
+
+
+@pytest.mark.parametrize("rank", [3, 5, 7])
+def test_linear_dual_of_dependent_features(rank):
+    """More components are asked for than there are directions."""
+    X, E, _ = setting(40, 35, 8)
+    X = np.random.RandomState(rank).randn(75, rank) @ np.random.RandomState(0).randn(rank, 8)
+    space, dense = LinearDual(X), KernelSpace(DenseGram(X @ X.T), X)
+    A, rho, lengths = space.solve(space.times(E), 0.5, 8)
+    B, sigma, _ = dense.solve(dense.times(E), 0.5, 8)
+    assert A.shape[1] == rank
+    np.testing.assert_allclose(rho, sigma, rtol=1e-7)
+    np.testing.assert_allclose(lengths, np.linalg.norm(B, axis=0), rtol=1e-6)
+    assert oracles.angle(space.embed(A), dense.embed(B)) < 1e-6
+
+
+def test_rows_whose_products_overflow_are_refused():
+    X, E, _ = setting(40, 35, 8)
+    space = LinearDual(1e80 * X)
+    with pytest.raises(ValueError, match=r"overflow.*Scale"):
+        space.solve(space.times(E), 0.5, 4)
