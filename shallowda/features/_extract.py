@@ -53,9 +53,10 @@ def extract_features(
         - an array or tensor whose first axis are the samples (also memory-mapped, or of h5py), or a dict of these by
           the names of the network's inputs, as tokenizers return it;
         - a sequence or iterable of samples: a ``str`` is a text, a ``pathlib.Path`` is an image file, which is opened
-          upright and in RGB; PIL images, arrays and dicts of arrays are taken as they are;
-        - a Dataset, or a DataLoader that keeps its order. Of tuples the first entry counts. Of dicts, those that the
-          network takes do, and labels never do.
+          upright and in RGB, if it has 8 bits a channel; PIL images, arrays and dicts of arrays are taken as they are;
+        - a Dataset, or a DataLoader that keeps its order: all samples, without samplers of your own. Of an
+          IterableDataset with ``batch_size=None`` it yields batches. Of tuples the first entry counts. Of dicts, those
+          that the network takes do, and labels never do.
 
         For folders of images see `image_folder`.
     layer : str, default=None
@@ -65,8 +66,9 @@ def extract_features(
         ``text_embeds``, ``last_hidden_state``, ``pooler_output``, ``logits``, or its only entry.
     pooling : {"auto", "mean", "max", "cls", "flatten"}, callable or None, default="auto"
         What makes one row of a map (n, channels, height, width) or of tokens (n, tokens, channels). ``"auto"`` is the
-        mean. Means and maxima of tokens leave out what the attention mask of the batch leaves out. ``"cls"`` is the
-        first token that it does not leave out. A callable takes the network's array, on its device, and returns (n, d).
+        mean. Means and maxima of tokens leave out what the attention mask of the batch leaves out, also where the
+        network does not take it. ``"cls"`` is the first token that it does not leave out. A callable takes the
+        network's array, on its device, and returns (n, d).
         None accepts rows only.
     preprocess : callable, default=None
         Makes what the network takes of one sample, such as a transform of torchvision or timm that takes an image.

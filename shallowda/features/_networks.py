@@ -72,7 +72,7 @@ def _module(
         captured[:] = [_tensor(output).clone()]  # the next layer may work in place
 
     def run(batch: Any, first: int) -> tuple[Array, Array | None]:
-        inputs = network_inputs(batch, preprocess, first, accepted)
+        inputs, mask = network_inputs(batch, preprocess, first, accepted)
         with _named_failure(inputs, first, batch_size):
             named = {key: to_tensor(values) for key, values in inputs.items()} if isinstance(inputs, dict) else {}
             with torch.no_grad(), torch.autocast(place.type, enabled=half_precision):
@@ -84,7 +84,7 @@ def _module(
                     "compiled or fused with others, cannot be looked into; name one around it."
                 )
             output = captured.pop()
-        return _tensor(output).detach(), named.get("attention_mask")
+        return _tensor(output).detach(), None if mask is None else to_tensor(mask)
 
     def to_tensor(values: Any) -> Any:  # a copy: a network may work in place
         if not isinstance(values, torch.Tensor):
@@ -190,7 +190,7 @@ def _session(
         return _wanted(keys, set(inputs))
 
     def run(batch: Any, first: int) -> tuple[Array, Array | None]:
-        given = network_inputs(batch, preprocess, first, accepted)
+        given, mask = network_inputs(batch, preprocess, first, accepted)
         if not isinstance(given, dict):
             if len(inputs) > 1:
                 raise ValueError(f"The session has the inputs {', '.join(inputs)}: pass data as a dict of these.")
@@ -203,7 +203,7 @@ def _session(
             (features,) = session.run([output], {name: filled(values) for name, values in arrays.items()})
         if fixed is not None and len(features) == fixed:
             features = features[:n]
-        return features, arrays.get("attention_mask")
+        return features, None if mask is None else to_numpy(mask)
 
     def feed(entry: Any, values: np.ndarray) -> np.ndarray:
         wanted = np.dtype(_KINDS.get(entry.type, values.dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from shallowda.kernels.arrays import to_numpy
 
 IMAGE_SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
+MASK = "attention_mask"
 
 
 def image_folder(path: str | os.PathLike) -> tuple[list[Path], np.ndarray | None]:
@@ -23,7 +25,7 @@ def image_folder(path: str | os.PathLike) -> tuple[list[Path], np.ndarray | None
     ----------
     path : path-like
         A folder of images, or of one folder per class, with images at any depth. Files count by their ending (bmp, gif,
-        jpeg, jpg, pgm, png, ppm, tif, tiff, webp); hidden ones do not.
+        jpeg, jpg, pgm, png, ppm, tif, tiff, webp); hidden ones do not. Links to folders are followed.
 
     Returns
     -------
@@ -56,12 +58,7 @@ def image_folder(path: str | os.PathLike) -> tuple[list[Path], np.ndarray | None
     root = Path(path)
     if not root.is_dir():
         raise NotADirectoryError(f"{root} is no folder.")
-    found = [
-        (file.relative_to(root).parts, file)
-        for file in root.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
-    ]
-    found = sorted((parts, file) for parts, file in found if not any(part.startswith(".") for part in parts))
+    found = sorted((file.relative_to(root).parts, file) for file in _image_files(root))
     if not found:
         raise ValueError(f"{root} holds no images: no file ends with {', '.join(sorted(IMAGE_SUFFIXES))}.")
     within = [len(parts) > 1 for parts, _ in found]
@@ -70,6 +67,20 @@ def image_folder(path: str | os.PathLike) -> tuple[list[Path], np.ndarray | None
         raise ValueError(f"{root} holds images both in folders, one per class, and beside them, such as {beside.name}.")
     paths = [file for _, file in found]
     return paths, np.array([parts[0] for parts, _ in found]) if all(within) else None
+
+
+def _image_files(root: Path) -> Iterator[Path]:
+    """Image files at any depth that are not hidden, also behind links to folders."""
+    within: dict[str, set[str]] = {os.fspath(root): set()}
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = within[folder] | {os.path.realpath(folder)}
+        inner = {name: os.path.join(folder, name) for name in folders if not name.startswith(".")}
+        # a link to a folder that it lies in would be followed for ever
+        folders[:] = [name for name, path in inner.items() if os.path.realpath(path) not in real]
+        within.update((inner[name], real) for name in folders)
+        for file in (Path(folder, name) for name in files if not name.startswith(".")):
+            if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file():
+                yield file
 
 
 def in_batches(data: Any, column: str | None, rows: int) -> tuple[int | None, Iterator[Any]]:
@@ -126,17 +137,62 @@ def _named_arrays(data: Mapping, rows: int) -> tuple[int, Iterator[dict]]:
 
 
 def _loaded(loader: Any) -> Iterator[Any]:
-    from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+    """The batches of a DataLoader without labels: all rows of its dataset, in their order."""
+    from torch.utils.data import BatchSampler, IterableDataset, SequentialSampler, default_collate
 
-    if isinstance(loader.sampler, RandomSampler | SubsetRandomSampler | WeightedRandomSampler) or loader.drop_last:
+    def in_order(sampler: Any) -> bool:
+        if type(sampler) is BatchSampler:
+            return not sampler.drop_last and in_order(sampler.sampler)
+        return type(sampler) is SequentialSampler
+
+    streamed = isinstance(loader.dataset, IterableDataset)  # then torch has a sampler of its own
+    batched = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+    whole = not loader.drop_last if streamed else in_order(loader.sampler) and in_order(batched)
+    if not whole or not getattr(loader, "in_order", True):
         raise ValueError(
-            "The DataLoader shuffles or drops samples, so that rows could not be matched with labels. Make it with "
-            "shuffle=False and drop_last=False, or pass its dataset."
+            "The DataLoader shuffles or drops samples, or has a sampler that may, so that rows could not be matched "
+            "with labels. Make it with shuffle=False and drop_last=False and without samplers, or pass its dataset."
         )
+    size = getattr(batched, "batch_size", None)
+    if size is None and not streamed:
+        raise ValueError(
+            "With batch_size=None it cannot be told whether the DataLoader yields samples or batches. Pass its "
+            "dataset, or give it a batch_size."
+        )
+    total = -1 if size is None else operator.length_hint(loader.dataset, -1)  # -1 is unknown
+    n = size if size is None or total < 0 else min(size, total)
+    has_fields = True if loader.collate_fn is default_collate else None
+    seen = 0
     for batch in loader:
-        if isinstance(batch, tuple | list) and not isinstance(batch[0], str):
-            batch = batch[0]  # of samples and labels
+        if isinstance(batch, tuple | list) and batch and not isinstance(batch[0], str):
+            if has_fields is None:
+                has_fields = _has_fields(batch, n)
+            batch = batch[0] if has_fields else batch
+        seen += _rows(batch) or 0
         yield list(batch) if isinstance(batch, tuple) else batch
+    if total not in (-1, seen):
+        raise ValueError(
+            f"The DataLoader gave {seen} samples, and its dataset has {total}, so that rows could not be matched with "
+            "labels. Look at its samplers and collate_fn, or pass its dataset."
+        )
+
+
+def _has_fields(batch: Sequence, n: int | None) -> bool:
+    """Whether a batch of about n samples is samples, labels ... rather than a list of samples."""
+    rows = [_rows(entry) for entry in batch]
+    if (len(batch) == n) != (rows[0] == n):
+        return rows[0] == n
+    shapes = {getattr(entry, "shape", None) for entry in batch}  # samples have one
+    alike = None not in rows and len(set(rows)) == 1
+    return (alike or rows[0] == n) if isinstance(batch, tuple) else alike and len(shapes) > 1
+
+
+def _rows(batch: Any) -> int | None:
+    if isinstance(batch, Mapping):
+        return _rows(next(iter(batch.values()), None))
+    if hasattr(batch, "shape"):
+        return batch.shape[0] if batch.shape else None
+    return len(batch) if isinstance(batch, tuple | list) else None
 
 
 def opened_samples(batch: list, first: int) -> list:
@@ -156,13 +212,25 @@ def _image(path: os.PathLike) -> Any:
         raise ImportError("Images are opened by the package pillow: pip install shallowda[features]") from error
     try:
         with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            if (mode := image.mode) != "F" and not mode.startswith("I"):
+                return ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{os.fspath(path)} cannot be read as an image: {error}") from error
+    raise ValueError(
+        f"{os.fspath(path)} is an image of mode {mode!r}, whose range of numbers is not that of 8 bits. Open and scale "
+        "such images yourself and pass arrays."
+    )
 
 
-def network_inputs(batch: Any, preprocess: Any, first: int, accepted: Callable[[Iterable[str]], list[str]]) -> Any:
-    """What a network is called with for a batch: an array, or a dict of arrays."""
+def network_inputs(
+    batch: Any, preprocess: Any, first: int, accepted: Callable[[Iterable[str]], list[str]]
+) -> tuple[Any, Any]:
+    """What a network is called with for a batch, an array or a dict of arrays, and the attention mask, if any."""
+
+    def kept(keys: Iterable[str]) -> list[str]:  # the mask also where the network does not take it: pooling does
+        names = accepted(keys)
+        return names if MASK in names or MASK not in keys else [*names, MASK]
+
     if isinstance(batch, list):
         batch = opened_samples(batch, first)
     elif isinstance(batch, Mapping) and preprocess is not None:
@@ -172,9 +240,16 @@ def network_inputs(batch: Any, preprocess: Any, first: int, accepted: Callable[[
     elif preprocess is not None:
         batch = [_preprocessed(preprocess, sample, first + i) for i, sample in enumerate(batch)]
     if isinstance(batch, Mapping):
-        known = {key: batch[key] for key in accepted(list(batch))}
-        return {key: values if hasattr(values, "shape") else _numbers(values, first) for key, values in known.items()}
-    return _stacked(batch, first, accepted) if isinstance(batch, list) else batch
+        known = {key: batch[key] for key in kept(list(batch))}
+        inputs = {key: values if hasattr(values, "shape") else _numbers(values, first) for key, values in known.items()}
+    else:
+        inputs = _stacked(batch, first, kept) if isinstance(batch, list) else batch
+    if not isinstance(inputs, dict) or MASK not in inputs:
+        return inputs, None
+    mask = inputs[MASK]
+    inputs = {key: inputs[key] for key in accepted(list(inputs))}
+    of_tokens = any(tuple(values.shape[:2]) == tuple(mask.shape) for values in inputs.values())
+    return inputs, mask if of_tokens else None
 
 
 def _takes_batches(preprocess: Any) -> bool:

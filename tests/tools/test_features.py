@@ -302,11 +302,112 @@ def test_data_that_are_refused(network, data, error, message):
         extract_features(network, data, batch_size=50)
 
 
-@pytest.mark.parametrize("options", [{"shuffle": True}, {"drop_last": True, "batch_size": 4}])
+class Backwards(torch.utils.data.SequentialSampler):
+    def __iter__(self):
+        return reversed(range(len(self.data_source)))
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __init__(self, values):
+        self.values = values
+
+    def __iter__(self):
+        return iter(self.values)
+
+
+PAIRS = Items(lambda x, y: (x, y))
+SEQUENCE, RANDOM = torch.utils.data.SequentialSampler(PAIRS), torch.utils.data.RandomSampler(PAIRS)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shuffle": True},
+        {"drop_last": True, "batch_size": 4},
+        {"batch_sampler": torch.utils.data.BatchSampler(RANDOM, 4, False)},
+        {"batch_sampler": torch.utils.data.BatchSampler(SEQUENCE, 6, True)},
+        {"batch_sampler": [[1, 0], range(2, 23)]},
+        {"sampler": torch.utils.data.DistributedSampler(PAIRS, num_replicas=1, rank=0, shuffle=True)},
+        {"sampler": Backwards(PAIRS)},
+        {"sampler": torch.utils.data.BatchSampler(RANDOM, 4, False), "batch_size": None},
+        {"num_workers": 2, "in_order": False},
+    ],
+)
 def test_a_loader_that_shuffles_or_drops_is_refused(network, options):
-    loader = torch.utils.data.DataLoader(Items(lambda x, y: (x, y)), **options)
     with pytest.raises(ValueError, match="shuffles or drops"):
-        extract_features(network, loader)
+        extract_features(network, torch.utils.data.DataLoader(PAIRS, **options))
+
+
+def test_a_stream_that_drops_and_items_of_unknown_kind_are_refused(network):
+    loader = torch.utils.data.DataLoader
+    with pytest.raises(ValueError, match="shuffles or drops"):
+        extract_features(network, loader(Stream(IMAGES), batch_size=4, drop_last=True))
+    with pytest.raises(ValueError, match="whether the DataLoader yields samples or batches"):
+        extract_features(network, loader(PAIRS, batch_size=None))
+
+
+def test_a_loader_that_loses_samples_is_refused(network, tmp_path):
+    part = torch.utils.data.BatchSampler(torch.utils.data.SequentialSampler(range(10)), 4, False)
+    loader = torch.utils.data.DataLoader(PAIRS, batch_sampler=part)
+    with pytest.raises(ValueError, match="gave 10 samples, and its dataset has 23"):
+        extract_features(network, loader, out=tmp_path / "features.npy")
+    assert not list(tmp_path.iterdir())
+
+
+class Batched(Items):  # a dataset that is read by lists of indices
+    def __getitem__(self, indices):
+        return self.kind(torch.from_numpy(IMAGES[indices]), torch.tensor(indices))
+
+
+def stacked(samples):
+    return [torch.stack([torch.from_numpy(x) for x, _ in samples]), torch.tensor([y for _, y in samples])]
+
+
+COLUMNS = Items(lambda x, y: {"pixels": x, "label": y})
+LOADED = {
+    "batch sampler": (PAIRS, {"batch_sampler": torch.utils.data.BatchSampler(SEQUENCE, 4, False)}),
+    "read in batches": (
+        Batched(lambda x, y: (x, y)),
+        {"sampler": torch.utils.data.BatchSampler(SEQUENCE, 4, False), "batch_size": None},
+    ),
+    "own arrays and labels": (PAIRS, {"collate_fn": stacked}),
+    "own arrays and remarks": (PAIRS, {"collate_fn": lambda samples: (stacked(samples)[0], "remark")}),
+    "own dict and labels": (
+        PAIRS,
+        {"collate_fn": lambda samples: ({"pixels": stacked(samples)[0]}, [0] * len(samples))},
+    ),
+    "lists of samples": (Items(lambda x, y: x), {"collate_fn": list}),
+    "lists of tensors": (Items(lambda x, y: torch.from_numpy(x)), {"collate_fn": list}),
+    "lists of pairs": (PAIRS, {"collate_fn": list}),
+    "lists of dicts": (COLUMNS, {"collate_fn": list}),
+    "transposed": (PAIRS, {"collate_fn": lambda samples: tuple(zip(*samples, strict=True))}),
+    "stream": (Stream(IMAGES), {}),
+    "stream of pairs": (Stream([(x, 0) for x in IMAGES]), {}),
+    "stream in lists": (Stream(IMAGES), {"collate_fn": list}),
+    "stream of batches": (Stream([(IMAGES[:20], np.zeros(20)), (IMAGES[20:], np.zeros(3))]), {"batch_size": None}),
+}
+
+
+@pytest.mark.parametrize("options", [{"num_workers": 2}, {"collate_fn": tuple}])
+def test_a_loader_with_workers_or_tuples_of_samples_keeps_the_order(network, options):
+    loader = torch.utils.data.DataLoader(PAIRS, batch_size=4, **options)
+    np.testing.assert_allclose(extract_features(network, loader), extract_features(network, IMAGES), atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 11, 22, 50])
+@pytest.mark.parametrize("kind", LOADED)
+def test_loaders_in_order_give_every_row(kind, batch_size):
+    dataset, options = LOADED[kind]
+    if "batch_sampler" not in options:
+        options = {"batch_size": batch_size} | options
+
+    class Flat(nn.Module):
+        def forward(self, pixels):
+            assert pixels.ndim == 4
+            return pixels.flatten(1)
+
+    features = extract_features(Flat(), torch.utils.data.DataLoader(dataset, **options))
+    np.testing.assert_array_equal(features, IMAGES.reshape(23, -1))
 
 
 def test_preprocess_that_fails_names_the_sample(network):
@@ -496,6 +597,42 @@ def test_images_are_opened_upright(tmp_path):
     np.testing.assert_array_equal(features.reshape(8, 8)[7], 1)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "mode"),
+    [(np.uint16, "1.png", "I;16"), (np.int32, "1.tif", "I"), (np.float32, "1.tiff", "F")],
+)
+def test_images_of_other_ranges_are_refused(tmp_path, kind, name, mode):
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.full((8, 8), 1000, dtype=kind)).save(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"1\.\w+ is an image of mode '{mode}.*scale.*pass arrays"):
+        extract_features(nn.Flatten(), [tmp_path / name], preprocess=grey)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
+def test_images_of_8_bits_become_rgb(tmp_path, mode):
+    image = pytest.importorskip("PIL.Image")
+    path = tmp_path / ("1.tif" if mode == "CMYK" else "1.png")
+    image.new("RGB", (8, 8), "white").convert(mode).save(path)
+    np.testing.assert_array_equal(extract_features(nn.Flatten(), [path], preprocess=grey), np.ones((1, 64)))
+
+
+def test_links_to_folders_are_followed_and_not_in_circles(folder, tmp_path):
+    try:
+        (folder / "bird").symlink_to(folder / "dog", target_is_directory=True)
+        (folder / "cat" / "0").symlink_to(folder, target_is_directory=True)
+        (folder / "dog" / "deep" / "up").symlink_to("..", target_is_directory=True)
+        (folder / ".old").symlink_to(folder / "cat", target_is_directory=True)
+        (folder / "cat" / "gone.png").symlink_to("nowhere")
+        (tmp_path / "linked").symlink_to(folder, target_is_directory=True)
+    except OSError:
+        pytest.skip("links cannot be made here")
+    for root in (folder, tmp_path / "linked"):
+        paths, labels = image_folder(root)
+        names = ["bird/b.png", "bird/deep/a.JPG", "cat/1.png", "cat/2.png", "dog/b.png", "dog/deep/a.JPG"]
+        assert [path.relative_to(root).as_posix() for path in paths] == names
+        assert labels.tolist() == [name.split("/")[0] for name in names]
+
+
 def test_folders_that_are_refused(folder, network):
     with pytest.raises(NotADirectoryError, match="no folder"):
         image_folder(folder / "fish")
@@ -546,6 +683,33 @@ def test_tokens_and_layers_of_an_encoder(bert, tokenizer):
         expected = bert(**tokenizer(TEXTS, padding=True, return_tensors="pt")).pooler_output.numpy()
     np.testing.assert_allclose(extract_features(bert, tokens, layer="pooler"), expected, atol=1e-5)
     assert extract_features(bert, tokens, layer="encoder.layer.0").shape == (5, 16)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "cls"])
+def test_a_mask_that_the_network_does_not_take_counts_in_pooling(pooling):
+    torch.manual_seed(0)
+    table = nn.Embedding(9, 4)
+
+    class Unmasked(nn.Module):
+        def forward(self, input_ids):
+            return table(input_ids)
+
+    ids = np.array([[1, 2, 0, 0], [0, 3, 4, 5], [6, 7, 8, 1]])
+    mask = np.array([[1, 1, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1]])
+    reduce = {"mean": lambda rows: rows.mean(0), "max": lambda rows: rows.max(0), "cls": lambda rows: rows[0]}[pooling]
+    vectors = table.weight.detach().numpy()
+    expected = [reduce(vectors[row[kept]]) for row, kept in zip(ids, mask.astype(bool), strict=True)]
+    whole = {"input_ids": ids, "attention_mask": mask}
+    rows = [{"input_ids": row, "attention_mask": kept, "name": "x"} for row, kept in zip(ids, mask, strict=True)]
+    for data in (whole, rows, torch.utils.data.DataLoader(rows, batch_size=2)):
+        np.testing.assert_allclose(
+            extract_features(Unmasked(), data, pooling=pooling, batch_size=2), expected, atol=1e-6
+        )
+
+
+def test_a_mask_of_tokens_that_the_network_does_not_take_is_left_out(network):
+    data = {"pixels": IMAGES, "input_ids": np.ones((23, 6), int), "attention_mask": np.ones((23, 6), int)}
+    np.testing.assert_array_equal(extract_features(network, data), extract_features(network, IMAGES))
 
 
 def test_a_mask_that_does_not_fit_the_tokens_is_refused():
@@ -689,6 +853,10 @@ def test_a_session_pools_tokens_by_the_mask(tokenizer):
     expected = [table[tokenizer(text)["input_ids"]].mean(0) for text in TEXTS]
     np.testing.assert_allclose(
         extract_features(encoder, TEXTS, preprocess=tokenizer, batch_size=3), expected, atol=1e-6
+    )
+    unmasked = session(inputs[:1], outputs[1:], nodes[:1], {"table": table})
+    np.testing.assert_allclose(
+        extract_features(unmasked, TEXTS, preprocess=tokenizer, batch_size=3), expected, atol=1e-6
     )
     with pytest.raises(ValueError, match="has the inputs input_ids, attention_mask"):
         extract_features(encoder, np.zeros((3, 4), dtype=int))
