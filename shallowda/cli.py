@@ -5,14 +5,20 @@ It needs ``pip install "shallowda[cli]"``; `shallowda bench` alone is content wi
 
 from __future__ import annotations
 
+import sys
+
 try:
-    import typer
+    try:
+        import typer
 
-    from shallowda.commands import _common
-except ImportError as error:
-    raise ImportError('The command line needs typer and rich: pip install "shallowda[cli]"') from error
+        from shallowda.commands import _common
+    except ImportError as error:
+        raise ImportError('The command line needs typer and rich: pip install "shallowda[cli]"') from error
 
-from shallowda.commands import adapt, bench, data, demo, diagnose, doctor, predict
+    from shallowda.commands import adapt, bench, data, demo, diagnose, doctor, predict
+except KeyboardInterrupt:  # before there is a command that could tell it
+    sys.stderr.write("Interrupted.\n")
+    sys.exit(130)
 
 __all__ = ["app", "main"]
 

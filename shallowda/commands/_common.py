@@ -28,8 +28,11 @@ __all__ = [
     "atomic",
     "check_dropped",
     "check_outputs",
+    "check_used",
     "end",
+    "once",
     "plain",
+    "put",
     "require",
     "say",
     "say_json",
@@ -50,7 +53,7 @@ Labels = Annotated[
     ),
 ]
 Features = Annotated[
-    str,
+    list[str] | None,  # to notice a second one
     typer.Option(metavar="NAME", help="Array of the features, or Parquet column of lists. By default recognised."),
 ]
 Ids = Annotated[
@@ -112,11 +115,20 @@ def _said_plainly() -> Iterator[None]:
         say("Interrupted.")
         raise typer.Exit(INTERRUPTED) from error
     except BrokenPipeError as error:  # whoever read has read enough, as `head` does; the rest goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _to_nowhere()
         raise typer.Exit(UNREAD) from error
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         say(f"Error: {error}")
         raise typer.Exit(REFUSED) from error
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:  # told by whoever wrote; Python would try again at its end, and change the status
+            _to_nowhere()
+
+
+def _to_nowhere() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:
@@ -130,7 +142,18 @@ def say(text: str) -> None:
 
 def say_json(value: Any) -> None:
     """One line of JSON on standard output."""
-    typer.echo(json.dumps(plain(value), allow_nan=False))
+    put(json.dumps(plain(value), allow_nan=False))
+
+
+def put(text: str) -> None:
+    """Text on standard output; status 1 where it does not take it, as a full disk."""
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        say(f"Error: standard output was not written: {error}")
+        raise typer.Exit(FAILED) from error
 
 
 def plain(value: Any) -> Any:
@@ -182,14 +205,20 @@ def _shown(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def working(what: str) -> Iterator[None]:
-    """Long work: a moving line on a terminal, nothing of it on standard output, and status 1 when it fails."""
+def working(what: str, failed: dict[str, str] | None = None) -> Iterator[None]:
+    """Long work: a moving line on a terminal, nothing of it on standard output, and status 1 when it fails.
+
+    With `failed`, the failure is noted there and the command goes on; `end` tells it.
+    """
     with redirect_stdout(sys.stderr), _shown(what):
         try:
             yield
         except _WORK_ERRORS as error:
-            say(f"Error: {what} failed: {error or type(error).__name__}")
-            raise typer.Exit(FAILED) from error
+            message = f"{what} failed: {str(error) or type(error).__name__}"
+            if failed is None:
+                say(f"Error: {message}")
+                raise typer.Exit(FAILED) from error
+            failed[what] = message
 
 
 def check_outputs(outputs: Mapping[str, str | Path | None], inputs: Collection[str | Path], force: bool) -> None:
@@ -213,15 +242,19 @@ def check_outputs(outputs: Mapping[str, str | Path | None], inputs: Collection[s
         if place is None or str(place) == STDOUT:
             continue
         path = Path(place)
+        folder = path.resolve().parent  # what a link leads to is replaced, not the link
         if path.resolve() in taken:
             raise ValueError(f"{option}: {path} is {taken[path.resolve()]} too. Choose another name.")
         taken[path.resolve()] = option
         if path.is_dir():
             raise IsADirectoryError(f"{option}: {path} is a folder; name a file.")
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"{option}: there is no folder {path.parent}. Make it first.")
-        if not os.access(path.parent, os.W_OK):
-            raise PermissionError(f"{option}: the folder {path.parent} is not to be written to.")
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{option}: {path} is no regular file; name one. Standard output is -.")
+        if not folder.is_dir():
+            shown = folder if path.is_symlink() else path.parent
+            raise FileNotFoundError(f"{option}: there is no folder {shown}. Make it first.")
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{option}: the folder {folder} is not to be written to.")
         if path.exists() and not force:
             raise FileExistsError(f"{option}: {path} exists. Choose another name, or replace it with --force.")
 
@@ -230,6 +263,19 @@ def check_dropped(drop: Collection[str] | None, *columns: Collection[str]) -> No
     """Refuse a column to leave out that no file has: a misspelt one would stay in."""
     if unknown := [name for name in drop or () if not any(name in names for names in columns)]:
         raise ValueError(f"--drop: there is no column {unknown[0]!r}; there are {', '.join(columns[0])}.")
+
+
+def once(option: str, given: Collection[str] | None) -> str:
+    """What an option was given, which may be given once; empty where it was not."""
+    if given and len(given) > 1:
+        raise ValueError(f"{option} can be given once only; it was given {' and '.join(given)}.")
+    return next(iter(given or ()), "")
+
+
+def check_used(option: str, given: str, used: str) -> None:
+    """Refuse an option that none of the files has a use for."""
+    if given and not used:
+        raise ValueError(f"{option} {given}: text and .npy files have no arrays to choose from. Leave it out.")
 
 
 def end(failed: Mapping[str, str]) -> None:
@@ -248,7 +294,8 @@ def require(option: str, extra: str, *packages: str) -> None:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; the file appears under its own name when it is complete."""
+    """A name beside `path` to write to; the file appears under its own name, or where a link leads, when complete."""
+    path = path.resolve()
     scratch = path.with_name(f".{uuid4().hex}{path.suffix}")
     try:
         yield scratch
@@ -277,7 +324,8 @@ def write_all(writers: Mapping[str, tuple[str | Path, Callable[[], object]]]) ->
         except BrokenPipeError:
             raise
         except _WORK_ERRORS as error:
-            failed[what] = f"{path} was not written: {error or type(error).__name__}"
+            place = "standard output" if str(path) == STDOUT else path
+            failed[what] = f"{place} was not written: {str(error) or type(error).__name__}"
             continue
         written[what] = str(path)
     return written, failed

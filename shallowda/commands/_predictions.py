@@ -12,7 +12,7 @@ import numpy as np
 from shallowda.commands._common import STDOUT, atomic, require
 from shallowda.datasets._tables import Table
 
-__all__ = ["CONFIDENCE", "Predictions", "check_format", "predict", "write"]
+__all__ = ["CONFIDENCE", "Predictions", "check_format", "check_truth", "predict", "untrusted", "write"]
 
 #: What the column ``confidence`` holds, and how far it is to be trusted.
 CONFIDENCE = {
@@ -84,15 +84,82 @@ def predict(model: Any, table: Table) -> Predictions:
         if isinstance(model, AutoAdapt):
             return Predictions(labels, best, "vote", proba, classes, table.ids)
         labels = model.predict(X)  # of a support vector machine they may differ
-        one_hot = bool(np.isin(proba, (0, 1)).all())
+        graded = _is_graded(model)
         return Predictions(
-            labels, None if one_hot else best, "none" if one_hot else "probability", proba, classes, table.ids
+            labels, best if graded else None, "probability" if graded else "none", proba, classes, table.ids
         )
     labels, margin = model.predict(X), None
     if hasattr(model, "decision_function"):
         values = np.asarray(model.decision_function(X))
         margin = np.abs(values) if values.ndim == 1 else -np.diff(np.sort(values, axis=1)[:, :-3:-1])[:, 0]
     return Predictions(labels, margin, "none" if margin is None else "margin", None, classes, table.ids)
+
+
+def _is_graded(model: Any) -> bool:
+    """Whether the probabilities of a fitted classifier can be others than 0 and 1."""
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import Pipeline
+    from sklearn.tree import BaseDecisionTree
+
+    from shallowda import OneNearestNeighbor
+
+    if isinstance(model, Pipeline):
+        return _is_graded(model.steps[-1][1])
+    if type(model).__module__.startswith("shallowda.") and hasattr(model, "estimator_"):
+        return _is_graded(model.estimator_)
+    if isinstance(model, BaseDecisionTree):
+        tree = model.tree_
+        return bool(tree.impurity[tree.children_left == -1].any())  # of the leaves
+    return not (
+        isinstance(model, OneNearestNeighbor) or (isinstance(model, KNeighborsClassifier) and model.n_neighbors == 1)
+    )
+
+
+def untrusted(path: Path) -> list[str]:
+    """Types of a model file that `shallowda.load` makes only where they are trusted.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    names : list of str
+        In full, sorted.
+
+    Raises
+    ------
+    ValueError
+        If the file is no model file, or is damaged.
+    """
+    from skops.io import get_untrusted_types
+
+    from shallowda.persistence import TYPES, _damage, _inspect
+
+    with _damage(path):
+        _inspect(path)  # before skops sees it
+        return sorted(set(get_untrusted_types(file=path)) - TYPES)
+
+
+def check_truth(truth: np.ndarray | None, classes: np.ndarray) -> None:
+    """Refuse labels to compare with that are no class of the model: they are written in another way, perhaps.
+
+    Parameters
+    ----------
+    truth : ndarray of shape (n,), or None
+    classes : ndarray of shape (n_classes,)
+
+    Raises
+    ------
+    ValueError
+    """
+    known = list(map(str, np.asarray(classes).tolist()))
+    strange = [name for name in ([] if truth is None else np.unique(truth).astype(str).tolist()) if name not in known]
+    if strange:
+        raise ValueError(
+            f"--evaluate: {', '.join(strange[:5])} {'are' if len(strange) > 1 else 'is'} no class of the model, whose "
+            f"classes are {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}."
+        )
 
 
 def check_format(out: str) -> None:

@@ -31,6 +31,9 @@ SCALES = {
 }
 
 
+LOOKING = "Looking at the shift"
+
+
 def methods(incomplete: str) -> list[str]:
     """Names of the methods that begin so.
 
@@ -81,7 +84,7 @@ def adapt(
         ),
     ] = "",
     labels: common.Labels = "",
-    features: common.Features = "",
+    features: common.Features = None,
     ids: common.Ids = "",
     drop: common.Drop = None,
     evaluate: common.Evaluate = "",
@@ -122,7 +125,9 @@ def adapt(
             "have them with --set estimator=LogisticRegression."
         )
 
-    known = read_table(source, labels=labels, features=features, ids=ids, drop=drop or (), part="src")
+    features_name = common.once("--features", features)
+    drop_here = [*(drop or ()), *([ids] if ids else [])]  # names of its rows are not written
+    known = read_table(source, labels=labels, features=features_name, drop=drop_here, part="src")
     if known.y is None:
         raise ValueError(
             f"{source}: which are the labels? Name them by --labels; there are {', '.join(known.columns)}."
@@ -133,14 +138,17 @@ def adapt(
     new = read_table(
         target,
         labels=evaluate or None,
-        features=features,
+        features=features_name,
         ids=ids,
         drop=drop or (),
         unused=known.labels,
         width=width,
+        names=known.names,
         part="tar",
     )
     common.check_dropped(drop, known.columns, new.columns)
+    common.check_used("--features", features_name, known.features or new.features)
+    predictions.check_truth(new.y, np.unique(known.y))
     if new.unused:
         say(f"Note: {known.labels!r} of {target} is not used. (--evaluate {known.labels} reports the accuracy.)")
     new = new._replace(X=match_features(new, known.names, width, target, "the source"))
@@ -152,25 +160,37 @@ def adapt(
         fitted = _fit(pipeline, X, y, domains)
     with common.working("Predicting"):
         found = predictions.predict(fitted, new)
-    with common.working("Looking at the shift"):
+    shift, alone, failed = None, None, dict[str, str]()
+    with common.working(LOOKING, failed):  # the fit is not lost when this fails
         shift = _shift(known.X, known.y, new.X, known.names)
+    with common.working("Learning from the source alone", failed):
         alone = _source_only(pipeline).fit(known.X, known.y).predict(new.X)
     if known.names:
         _name_features(fitted, known.names)
 
     columns = found.columns(proba)
     about = _about(described, fitted, found, shift, alone, new.y)
-    about |= {"source": source, "target": target, "rows": len(new.X), "classes": found.classes}
+    about |= {"source": source, "target": target, "rows": len(new.X), "classes": found.classes, "failed": failed}
     to_json = as_json and out == STDOUT
     writers: dict[str, Any] = {} if to_json else {"predictions": (out, lambda: predictions.write(columns, out))}
     if model is not None:
         writers["model"] = (model, lambda: _save(fitted, model))
     if report is not None:
         writers["report"] = (report, lambda: _write_page(report, about, shift))
-    written, failed = common.write_all(writers)
+    written, unwritten = common.write_all(writers)
+    failed |= unwritten
     _say_summary(about, written)
+    if model is not None and "model" in written:
+        about["trust"] = []
+        with common.working("Reading the model again", failed):
+            about["trust"] = predictions.untrusted(model)
+        if about["trust"]:
+            options = " ".join(f"--trust {name}" for name in about["trust"])
+            say(
+                f"Note: the model holds types that are not read unasked. Use it by: shallowda predict {options} {model}"
+            )
     if as_json:
-        say_json(about | {"written": written, "failed": failed} | ({"predictions": columns} if to_json else {}))
+        say_json(about | {"written": written} | ({"predictions": columns} if to_json else {}))
     common.end(failed)
 
 
@@ -310,7 +330,7 @@ def _about(
     fitted: Any,
     found: Predictions,
     shift: DomainShiftReport | None,
-    alone: np.ndarray,
+    alone: np.ndarray | None,
     truth: np.ndarray | None,
 ) -> dict[str, Any]:
     """What is to be known beside the predictions."""
@@ -318,11 +338,13 @@ def _about(
         "method": described,
         "confidence": found.kind,
         "predicted_shares": found.shares(),
-        "changed": float(np.mean(found.labels != alone)),
+        "changed": None if alone is None else float(np.mean(found.labels != alone)),
     }
     if truth is not None:
         about["accuracy"] = float(np.mean(found.labels.astype(str) == truth.astype(str)))
-        about["accuracy_source_only"] = float(np.mean(alone.astype(str) == truth.astype(str)))
+        about["accuracy_source_only"] = None
+        if alone is not None:
+            about["accuracy_source_only"] = float(np.mean(alone.astype(str) == truth.astype(str)))
     if hasattr(fitted, "fallback_"):
         about["fallback"] = fitted.fallback_
         about["candidates"] = {name: column for name, column in fitted.results_.items() if name != "parameters"}
@@ -350,13 +372,18 @@ def _lines(about: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{about['method']}: {about['rows']} rows of {about['target']} predicted. Classes: {shares}.",
         f"Confidence: {CONFIDENCE[about['confidence']]}.",
-        f"Against the source alone: {about['changed']:.1%} of the predictions differ.",
     ]
+    if about["changed"] is not None:
+        lines.append(f"Against the source alone: {about['changed']:.1%} of the predictions differ.")
     if about.get("fallback"):
         lines.append(f"Nothing was adapted: {about['fallback']}.")
     if "accuracy" in about:
-        lines.append(f"Accuracy: {about['accuracy']:.1%}; of the source alone: {about['accuracy_source_only']:.1%}.")
+        alone = about["accuracy_source_only"]
+        beside = "" if alone is None else f"; of the source alone: {alone:.1%}"
+        lines.append(f"Accuracy: {about['accuracy']:.1%}{beside}.")
     shift = about["shift"]
+    if LOOKING in about["failed"]:
+        return [*lines, "Shift: not measured."]
     if shift is None:
         return [*lines, "Shift: there are too few different rows to measure it."]
     size = f"p = {shift['p_value']:.2g}, AUC of a domain classifier {shift['auc']:.2f}"
@@ -381,7 +408,7 @@ def _say_summary(about: Mapping[str, Any], written: Mapping[str, str]) -> None:
 def _save(fitted: Any, path: Path) -> None:
     from shallowda import save
 
-    save(fitted, path)
+    save(fitted, path.resolve())
 
 
 def _write_page(path: Path, about: Mapping[str, Any], shift: DomainShiftReport | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -208,8 +209,14 @@ def _say_summary(summary: Summary, paths: Sequence[Path], as_json: bool) -> None
             shown.add_column(head, justify="right")
         for i, name in enumerate(table.methods):
             compared = next((entry for entry in table.comparisons if entry.method == name), None)
-            beside = [] if compared is None else [f"{compared.published[-1]:.2f}", f"{compared.difference[-1]:+.2f}"]
-            own = [f"{table.mean[i]:.2f}", f"{table.mean_rank[i]:.2f}"] if table.whole[i] else [table.coverage(i), ""]
+            beside = (
+                [] if compared is None else [_figure(compared.published[-1]), _figure(compared.difference[-1], "+")]
+            )
+            own = (
+                [f"{table.mean[i]:.2f}", f"{table.mean_rank[i]:.2f}"]
+                if table.whole[i]
+                else [table.coverage(i) if table.tried.any() else "", ""]
+            )
             shown.add_row(escape(name), *own, *beside)
         console.print(shown)
     for line in told(summary.reasons):
@@ -217,6 +224,10 @@ def _say_summary(summary: Summary, paths: Sequence[Path], as_json: bool) -> None
     typer.echo(", ".join(f"{count} {status}" for status, count in summary.counts.items()))
     for path in paths:
         typer.echo(str(path))
+
+
+def _figure(value: float, sign: str = "") -> str:
+    return "" if math.isnan(value) else f"{value:{sign}.2f}"
 
 
 def _list(as_json: bool) -> None:

@@ -57,7 +57,7 @@ def diagnose(
         str, typer.Argument(help="Rows of the target, with the same features. Labels in it are not used.")
     ],
     labels: common.Labels = "",
-    features: common.Features = "",
+    features: common.Features = None,
     drop: common.Drop = None,
     permutations: Annotated[int, typer.Option(help="Permutations of each test.", min=19)] = 200,
     seed: Annotated[int, typer.Option(help="Seed.", min=0, max=2**32 - 1)] = 0,
@@ -74,12 +74,21 @@ def diagnose(
     common.check_outputs({"--html": html}, [source, target], force)
     if source == target == STDIN:
         raise ValueError("Only one of SOURCE and TARGET can be read from standard input.")
-    known = read_table(source, labels=labels, features=features, drop=drop or (), part="src")
+    chosen = common.once("--features", features)
+    known = read_table(source, labels=labels, features=chosen, drop=drop or (), part="src")
     width = known.X.shape[1]
     new = read_table(
-        target, labels=None, features=features, drop=drop or (), unused=known.labels, width=width, part="tar"
+        target,
+        labels=None,
+        features=chosen,
+        drop=drop or (),
+        unused=known.labels,
+        width=width,
+        names=known.names,
+        part="tar",
     )
     common.check_dropped(drop, known.columns, new.columns)
+    common.check_used("--features", chosen, known.features or new.features)
     Xt = match_features(new, known.names, width, target, "the source")
     if known.y is None:
         say("Note: there are no labels (--labels), so nothing is said of classes.")
@@ -91,7 +100,7 @@ def diagnose(
     if as_json:
         say_json(_figures(report) | {"written": written, "failed": failed})
     else:
-        typer.echo(str(report))
+        common.put(str(report))
         for path in written.values():
             say(f"Wrote page: {path}")
     common.end(failed)

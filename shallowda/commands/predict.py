@@ -23,9 +23,17 @@ def predict(
     out: common.Out = STDOUT,
     proba: common.Proba = False,
     ids: common.Ids = "",
-    features: common.Features = "",
+    features: common.Features = None,
     drop: common.Drop = None,
     evaluate: common.Evaluate = "",
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TYPE",
+            help="Type in the model file that may be made, by its full name; may be given several times. Its module is "
+            "imported: name only what you know.",
+        ),
+    ] = None,
     force: common.Force = False,
     as_json: common.AsJson = False,
 ) -> None:
@@ -41,16 +49,30 @@ def predict(
     predictions.check_format(out)
     common.require("A model file", "cli", "skops")
     common.check_outputs({"--out": out}, [model, file], force)
-    fitted = load(model)
+    if unknown := [name for name in predictions.untrusted(model) if name not in (trust or ())]:
+        options = " ".join(f"--trust {name}" for name in unknown)
+        raise ValueError(
+            f"{model} holds types that are not read unasked. If you trust where the file comes from, add {options}"
+        )
+    fitted = load(model, trusted=trust or ())
     if not (hasattr(fitted, "predict") and hasattr(fitted, "classes_")):
         raise ValueError(f"{model} holds a {type(fitted).__name__} that was not fitted to predict classes.")
     width = int(fitted.n_features_in_)
-    names = getattr(fitted, "feature_names_in_", None)
+    names = list(getattr(fitted, "feature_names_in_", ())) or None
     table = read_table(
-        file, labels=evaluate or None, features=features, ids=ids, drop=drop or (), width=width, part="tar"
+        file,
+        labels=evaluate or None,
+        features=(chosen := common.once("--features", features)),
+        ids=ids,
+        drop=drop or (),
+        width=width,
+        names=names,
+        part="tar",
     )
     common.check_dropped(drop, table.columns)
-    X = match_features(table, None if names is None else list(names), width, file, "the model")
+    common.check_used("--features", chosen, table.features)
+    predictions.check_truth(table.y, fitted.classes_)
+    X = match_features(table, names, width, file, "the model")
     with common.working("Predicting"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have valid feature names")  # they were compared above
         found = predictions.predict(fitted, table._replace(X=X))

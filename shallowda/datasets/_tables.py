@@ -69,6 +69,8 @@ class Table(NamedTuple):
         All that the file holds: columns, or arrays.
     labels : str
         Which of them `y` is; empty where it is none.
+    features : str
+        Which of them `features` chose; empty where it was not given or has no meaning, as in text and .npy.
     unused : bool
         Whether there are labels that were not to be seen.
     """
@@ -79,6 +81,7 @@ class Table(NamedTuple):
     ids: np.ndarray | None
     columns: list[str]
     labels: str
+    features: str
     unused: bool
 
 
@@ -91,6 +94,7 @@ class _Wanted(NamedTuple):
     drop: Collection[str]
     unused: str
     width: int | None
+    names: Collection[str]
     part: str
 
 
@@ -112,6 +116,7 @@ def read_table(
     drop: Collection[str] = (),
     unused: str = "",
     width: int | None = None,
+    names: Collection[str] | None = None,
     part: str = "",
 ) -> Table:
     """Read the rows of one domain.
@@ -134,6 +139,8 @@ def read_table(
         Column of labels that are not to be seen, left out where it is.
     width : int, optional
         Number of features, where it is known.
+    names : collection of str, optional
+        Names of the features, where they are known: a first line of text that holds them all is a line of names.
     part : {"", "src", "tar"}
         Domain to look for in a file that may hold two.
 
@@ -151,7 +158,7 @@ def read_table(
         If the format needs a package that is not installed.
     """
     read, path = (_read_text if str(path) == STDIN else _reader(Path(path))), Path(path)
-    wanted = _Wanted(labels, features, ids, drop, unused, width, part)
+    wanted = _Wanted(labels, features, ids, drop, unused, width, names or (), part)
     with _told(Path("standard input") if str(path) == STDIN else path):
         table = read(path, wanted)
         table = table._replace(X=_finite(table.X, table.names))
@@ -268,6 +275,7 @@ def _some(names: Sequence[str], most: int = 12) -> str:
 
 def _read_text(path: Path, wanted: _Wanted) -> Table:
     pyarrow = _pyarrow("Reading text")
+    wanted = wanted._replace(features="")
     with _opened(path) as file:
         try:
             first, second = (line.decode("utf-8-sig") for line in (file.readline(), file.readline()))
@@ -281,17 +289,19 @@ def _read_text(path: Path, wanted: _Wanted) -> Table:
         cells = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter))]
         named = _is_header(cells, second, wanted)
         columns = cells if named else [str(i) for i in range(len(cells))]
-        if named and not second.strip():
+        single = len(columns) == 1  # an empty line is then a missing value
+        if named and not (second if single else second.strip()):
             raise ValueError("there is no row below the line of names.")
         roles = _roles(columns, wanted, named)
         texts = [name for name in (roles.labels, roles.ids) if name]
         types = dict.fromkeys(roles.features, pyarrow.float64()) | dict.fromkeys(texts, pyarrow.string())
         file.seek(0)
+        content = io.BytesIO(file.read().rstrip() + b"\n") if single else file
         try:
             table = pyarrow.csv.read_csv(
-                file,
+                content,
                 read_options=pyarrow.csv.ReadOptions(column_names=columns, skip_rows=int(named)),
-                parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter),
+                parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, ignore_empty_lines=not single),
                 convert_options=pyarrow.csv.ConvertOptions(
                     column_types=types, include_columns=list(dict.fromkeys([*roles.features, *texts]))
                 ),
@@ -312,7 +322,9 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _is_header(cells: list[str], second: str, wanted: _Wanted) -> bool:
-    """Whether the first line holds names: asked for, or none a number, or numbers that only count the columns."""
+    """Whether the first line holds names: known or asked for ones, or no number, or numbers that count the columns."""
+    if wanted.names and set(wanted.names) <= set(cells):
+        return True
     asked = {name for name in (wanted.labels, wanted.ids, *wanted.drop) if name and not _is_number(name)}
     numbers = [cell for cell in cells if _is_number(cell)]
     if not numbers or asked & set(cells) or _counts_columns(cells, second):
@@ -351,12 +363,14 @@ def _read_parquet(path: Path, wanted: _Wanted) -> Table:
 
     with pyarrow.parquet.ParquetFile(path) as file:
         columns, n = list(file.schema_arrow.names), file.metadata.num_rows
-        size = 8 * n * len(columns)
+        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+        values = sum(group.column(j).num_values for group in groups for j in range(group.num_columns))  # in lists too
+        size = 8 * max(values, n * len(columns))
         if size > BOMB_BYTES and size > BOMB_RATIO * path.stat().st_size:
-            raise ValueError(f"{n} x {len(columns)} values are declared: damaged, or made to fill the memory.")
+            raise ValueError(f"{size // 8} values are declared: damaged, or made to fill the memory.")
         roles = _roles(columns, wanted, named=True)
         table = file.read(columns=[name for name in (*roles.features, roles.labels, roles.ids) if name])
-    return _from_columns(table, roles, columns, named=True)
+    return _from_columns(table, roles, columns, named=True)._replace(features=wanted.features)
 
 
 def _from_columns(table: Any, roles: _Roles, columns: list[str], named: bool) -> Table:
@@ -380,8 +394,12 @@ def _from_columns(table: Any, roles: _Roles, columns: list[str], named: bool) ->
         for place, name in enumerate(roles.features):
             X[:, place] = table.column(name).cast(pyarrow.float64()).to_numpy()
     y = _labels(table.column(roles.labels)) if roles.labels else None
-    ids = np.array(table.column(roles.ids).cast(pyarrow.string()).to_pylist(), dtype=str) if roles.ids else None
-    return Table(X, y, names, ids, columns, roles.labels, roles.unused)
+    ids = (
+        np.array(table.column(roles.ids).cast(pyarrow.string()).fill_null("").to_pylist(), dtype=str)
+        if roles.ids
+        else None
+    )
+    return Table(X, y, names, ids, columns, roles.labels, "", roles.unused)
 
 
 def _list_types(pyarrow: ModuleType) -> tuple[type, ...]:
@@ -405,9 +423,14 @@ def _labels(column: Any) -> np.ndarray:
     if column.null_count:
         row = column.is_null().to_pylist().index(True) + 1
         raise ValueError(f"row {row} has no label. Leave such rows out.")
-    if is_type.is_integer(column.type) or is_type.is_floating(column.type):
-        return _clean_labels(column.to_numpy())
+    if is_type.is_boolean(column.type) or is_type.is_integer(column.type) or is_type.is_floating(column.type):
+        return _clean(column.to_numpy())
     return _whole(np.char.strip(np.array(column.cast(pyarrow.string()).to_pylist(), dtype=str)))
+
+
+def _clean(labels: np.ndarray) -> np.ndarray:
+    """Labels as integers or text; booleans as pandas writes them into text."""
+    return labels.astype(str) if labels.dtype == bool else _clean_labels(labels)
 
 
 def _whole(labels: np.ndarray) -> np.ndarray:
@@ -438,9 +461,9 @@ def _read_npy(path: Path, wanted: _Wanted) -> Table:
     columns = [str(i) for i in range(array.shape[1])]
     roles = _roles(columns, wanted._replace(features=""), named=False)
     X = array if roles.features == columns else array[:, [int(name) for name in roles.features]]
-    y = _clean_labels(array[:, int(roles.labels)]) if roles.labels else None
+    y = _clean(array[:, int(roles.labels)]) if roles.labels else None
     ids = array[:, int(roles.ids)].astype(str) if roles.ids else None
-    return Table(X, y, None, ids, columns, roles.labels, roles.unused)
+    return Table(X, y, None, ids, columns, roles.labels, "", roles.unused)
 
 
 def _load_npy(path: Path) -> np.ndarray:
@@ -461,7 +484,7 @@ def _read_arrays(listing: Callable[[Path], Any], path: Path, wanted: _Wanted) ->
         features = wanted.features or _the_features(variables, wanted.part)
         if not features:
             raise ValueError(f"no array is known to be the features: name it by --features. There are {_some(told)}.")
-        others = [name for name in columns if name not in (features, wanted.ids)]
+        others = [name for name in columns if name not in (features, wanted.ids, *wanted.drop)]
         labels = wanted.labels if wanted.labels in columns else ""
         if wanted.labels == "":
             labels = _recognised(others, _usual(LABELS, wanted.part), "labels")
@@ -477,7 +500,7 @@ def _read_arrays(listing: Callable[[Path], Any], path: Path, wanted: _Wanted) ->
     if ids is not None and len(ids) != len(X):
         raise ValueError(f"{wanted.ids} holds {len(ids)} names for {len(X)} rows.")
     unused = wanted.unused in columns and wanted.unused != labels and wanted.unused.lower() not in LABELS["src"]
-    return Table(X, None if y is None else _clean_labels(y), None, ids, columns, labels or "", unused)
+    return Table(X, None if y is None else _clean(y), None, ids, columns, labels or "", wanted.features, unused)
 
 
 def _the_features(variables: dict[str, Variable], part: str) -> str:
@@ -540,8 +563,17 @@ def _label_file(path: Path, n: int) -> np.ndarray:
     if is_array:
         labels = np.asarray(_load_npy(path)).ravel()
     else:
-        lines = [line.strip().strip('"') for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        labels = _whole(np.array(lines[1:] if len(lines) == n + 1 else lines, dtype=str))
+        lines = [line.strip().strip('"') for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+        if "" in lines:
+            raise ValueError(f"{path}: line {lines.index('') + 1} is empty; each line must hold a label.")
+        if len(lines) == n + 1 and _is_name(lines[0], lines[1:]):
+            del lines[0]
+        labels = _whole(np.array(lines, dtype=str))
     if len(labels) != n:
         raise ValueError(f"{path} holds {len(labels)} labels for {n} rows.")
-    return _clean_labels(labels)
+    return _clean(labels)
+
+
+def _is_name(first: str, labels: list[str]) -> bool:
+    """Whether the line above labels is their name, and not one more label."""
+    return first not in labels and not (_is_number(first) and all(map(_is_number, labels)))

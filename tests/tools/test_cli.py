@@ -13,6 +13,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow
@@ -433,7 +434,213 @@ def test_work_that_fails_ends_with_1(files, invoke):
     assert not Path("p.csv").exists()
 
 
+@pytest.mark.parametrize("names", [["0", "1", "2", "3"], ["400", "500", "600", "700"]])
+def test_names_that_are_numbers(files, invoke, names):
+    rows = [[*row, CLASSES[code]] for row, code in zip(XS.tolist(), CODES, strict=True)]
+    write_csv(files / "s.csv", [*names, "label"], rows)
+    write_csv(files / "t.csv", names, XT.tolist())
+    write_csv(files / "turned.csv", names[::-1], XT[:, ::-1].tolist())
+    whole = ["--labels", "label", "--method", "CORAL"]
+    done = invoke("adapt", "s.csv", "t.csv", *whole, "--model", "m.skops")
+    assert done.exit_code == 0, done.stderr
+    assert len(table(done.stdout)) == 40
+    for arguments in (["adapt", "s.csv", "turned.csv", *whole], ["predict", "m.skops", "turned.csv"]):
+        assert invoke(*arguments).stdout == done.stdout
+    told = invoke("diagnose", "s.csv", "turned.csv", "--labels", "label", "--permutations", "19", "--json")
+    assert {entry["name"] for entry in json.loads(told.stdout)["features"]} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["kind", *CLASSES[CODES], "", ""], ""),
+        (["kind", *CODES.astype(str)], ""),
+        (["cat", *CLASSES[CODES]], "61 labels for 60 rows"),
+        (["7", *CODES.astype(str)], "61 labels for 60 rows"),
+        ([*CLASSES[CODES][:30], "", *CLASSES[CODES][30:]], "line 31 is empty"),
+    ],
+)
+def test_file_of_labels(files, lines, message):
+    Path("lines.txt").write_text("\n".join(lines))
+    if message:
+        with pytest.raises(ValueError, match=message):
+            read_table("Xs.npy", labels="lines.txt")
+    else:
+        np.testing.assert_array_equal(
+            np.unique(read_table("Xs.npy", labels="lines.txt").y, return_inverse=True)[1], CODES
+        )
+
+
+def test_what_was_fitted_is_kept_when_the_diagnosis_fails(files, invoke, monkeypatch):
+    def fail(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("shallowda.diagnosis.DomainShiftReport", fail)
+    outputs = ["--out", "p.csv", "--model", "m.skops", "--report", "r.html"]
+    done = invoke("adapt", "source.npz", "target.npz", "--method", "CORAL", *outputs, "--json")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1] == "Error: Looking at the shift failed: MemoryError"
+    assert "Shift: not measured." in done.stderr
+    about = json.loads(done.stdout)
+    assert list(about["written"]) == ["predictions", "model", "report"]
+    assert about["failed"] == {"Looking at the shift": "Looking at the shift failed: MemoryError"}
+    assert predictions(invoke("predict", "m.skops", "target.npz").stdout) == predictions(Path("p.csv").read_text())
+    assert "Shift: not measured." in Path("r.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_features_that_are_tiny(files, invoke):
+    np.savez("s.npz", X=XS * 1e-200, y=CODES)
+    np.save("t.npy", XT * 1e-200)
+    done = invoke("adapt", "s.npz", "t.npy", "--method", "CORAL", "--out", "p.csv", "--model", "m.skops")
+    assert done.exit_code == 1
+    assert "Error: Looking at the shift failed: " in done.stderr
+    assert len(table(Path("p.csv").read_text())) == 40
+    assert shallowda.load("m.skops").n_features_in_ == 4
+
+
+def test_confidence_is_of_the_model_and_not_of_the_batch(files, invoke):
+    sure = np.concatenate([XS - 1000 * np.eye(4)[0], XS + 1000 * np.eye(4)[0]])
+    np.savez("s.npz", X=sure, y=np.repeat([0, 1], 60))
+    done = invoke("adapt", "s.npz", "s.npz", "--method", "LogisticRegression", "--scale", "none")
+    assert {float(row["confidence"]) for row in table(done.stdout)} == {1.0}
+    assert "the largest class probability" in done.stderr
+    for method in ("KNeighborsClassifier", "DecisionTreeClassifier"):
+        neighbours = ["--set", "n_neighbors=1"] if method.startswith("K") else []
+        done = invoke("adapt", "source.npz", "target.npz", "--method", method, *neighbours)
+        assert {row["confidence"] for row in table(done.stdout)} == {""}
+    done = invoke("adapt", "source.npz", "target.npz", "--method", "DecisionTreeClassifier", "--set", "max_depth=1")
+    assert "" not in {row["confidence"] for row in table(done.stdout)}
+
+
+@pytest.mark.parametrize(
+    "estimator", [["RandomForestClassifier"], ["KNeighborsClassifier"], ["MLPClassifier", "estimator__max_iter=3000"]]
+)
+def test_types_to_trust(files, invoke, estimator):
+    settings = [word for setting in (f"estimator={estimator[0]}", *estimator[1:]) for word in ("--set", setting)]
+    done = invoke("adapt", "source.npz", "target.npz", "--method", "CORAL", *settings, "--model", "m.skops")
+    assert done.exit_code == 0, done.stderr
+    note = next((line for line in done.stderr.splitlines() if "shallowda predict" in line), "")
+    options = note.partition("shallowda predict ")[2].split()[:-1]
+    assert options[:1] == ["--trust"]
+    refused = invoke("predict", "m.skops", "target.npz")
+    assert refused.exit_code == 2
+    assert f"add {' '.join(options)}" in refused.stderr
+    assert "trusted=" not in refused.stderr
+    again = invoke("predict", "m.skops", "target.npz", *options)
+    assert again.exit_code == 0, again.stderr
+    assert predictions(again.stdout) == predictions(done.stdout)
+
+
+def test_empty_lines_of_one_column(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a\n1\n2\n\n \n")
+    assert read_table(path).X.tolist() == [[1], [2]]
+    for text, row in {"a\n1\n\n2\n": 2, "a\n\n1\n": 1, "1.5\n2\n\n3\n": 3}.items():
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"row {row}, column .* is missing"):
+            read_table(path)
+    path.write_text("a,b\n1,2\n\n3,4\n")
+    assert read_table(path).X.tolist() == [[1, 2], [3, 4]]
+
+
+def test_true_labels_that_are_no_class(files, invoke):
+    np.savez("other.npz", X=XT, y=CLASSES[TRUE])
+    invoke("adapt", "source.npz", "target.npz", "--method", "CORAL", "--model", "m.skops")
+    for arguments in (["adapt", "source.npz", "other.npz", "--method", "CORAL"], ["predict", "m.skops", "other.npz"]):
+        done = invoke(*arguments, "--evaluate", "y")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "cat, dog, eel are no class of the model, whose classes are 0, 1, 2" in done.stderr
+
+
+def test_booleans_are_written_as_pandas_does(files):
+    truth = XS[:, 0] > 3
+    pyarrow.parquet.write_table(pyarrow.table({"a": XS[:, 0], "label": truth}), "b.parquet")
+    np.savez("b.npz", X=XS, y=truth)
+    for name in ("b.parquet", "b.npz"):
+        np.testing.assert_array_equal(read_table(name).y, np.where(truth, "True", "False"))
+
+
+def test_names_of_rows_of_the_target_only(files, invoke):
+    expected = invoke("adapt", "source.csv", "target.csv", "--id", "who", "--method", "CORAL")
+    source = list(csv.reader(io.StringIO(Path("source.csv").read_text())))
+    write_csv(files / "nameless.csv", source[0][1:], [row[1:] for row in source[1:]])
+    done = invoke("adapt", "nameless.csv", "target.csv", "--id", "who", "--method", "CORAL")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == expected.stdout
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1.0, 2.0], "who": ["x", None]}), "n.parquet")
+    assert read_table("n.parquet", ids="who").ids.tolist() == ["x", ""]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "options", "message"),
+    [
+        ("source.npz", "target.npz", ["--features", "X", "--features", "y"], "--features can be given once only"),
+        ("source.csv", "target.csv", ["--features", "height", "--drop", "who"], "have no arrays to choose from"),
+        ("Xs.npy", "Xt.npy", ["--features", "X", "--labels", "ys.npy"], "have no arrays to choose from"),
+    ],
+)
+def test_features_are_chosen_once_and_where_they_can_be(files, invoke, source, target, options, message):
+    done = invoke("adapt", source, target, "--method", "CORAL", *options)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_parquet_that_holds_more_than_it_weighs(files, monkeypatch):
+    monkeypatch.setattr("shallowda.datasets._tables.BOMB_BYTES", 2**20)
+    values = pyarrow.array(np.zeros(2_000_000))
+    lists = pyarrow.FixedSizeListArray.from_arrays(values, 10_000)
+    pyarrow.parquet.write_table(pyarrow.table({"vector": lists}), "bomb.parquet")
+    with pytest.raises(ValueError, match="2000000 values are declared"):
+        read_table("bomb.parquet", features="vector")
+
+
+@POSIX
+def test_force_replaces_regular_files_only(files, invoke):
+    arguments = ["adapt", "source.npz", "target.npz", "--method", "CORAL", "--force"]
+    os.mkfifo("pipe.csv")
+    for place in ("pipe.csv", "/dev/null"):
+        option = "--out" if place == "pipe.csv" else "--model"
+        done = invoke(*arguments, option, place)
+        assert done.exit_code == 2
+        assert f"{place} is no regular file" in done.stderr
+    Path("far").mkdir()
+    for option, name in {"--out": "p.csv", "--model": "m.skops", "--report": "r.html"}.items():
+        Path("far", name).write_text("old")
+        Path(name).symlink_to(Path("far", name))
+        arguments += [option, name]
+    assert invoke(*arguments).exit_code == 0
+    assert all(Path(name).is_symlink() for name in ("p.csv", "m.skops", "r.html"))
+    assert len(table(Path("far/p.csv").read_text())) == 40
+    assert len(shallowda.load("far/m.skops").predict(XT)) == 40
+    assert not [path for path in files.rglob(".*") if path.is_file()]
+
+
 # ------------------------------------------------------------------------------------------------- as a shell runs them
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
+@pytest.mark.slow
+@pytest.mark.parametrize("option", [["--json"], []])
+@pytest.mark.parametrize("buffered", [False, True])
+def test_a_disk_that_is_full(files, option, buffered):
+    environment = {name: value for name, value in ENVIRONMENT.items() if not (buffered and name == "PYTHONUNBUFFERED")}
+    with open("/dev/full", "w") as full:
+        arguments = ["adapt", "source.npz", "target.npz", "--method", "CORAL", *option]
+        process = spawn(*arguments, stdout=full, env=environment, text=True)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Error: standard output was not written: " in stderr
+    assert "Exception ignored" not in stderr
+
+
+@pytest.mark.slow
+def test_interrupted_while_it_is_imported(tmp_path):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    process = spawn("doctor", env=ENVIRONMENT | {"PYTHONPATH": path}, text=True)
+    assert process.communicate(timeout=60) == ("", "Interrupted.\n")
+    assert process.returncode == 130
 
 
 @POSIX
@@ -551,6 +758,20 @@ def test_diagnose(files, invoke):
     assert "nothing is said of classes" in done.stderr
     done = invoke(*arguments, "--html", "page.html")
     assert (done.exit_code, "page.html exists" in done.stderr) == (2, True)
+
+
+def test_bench_leaves_empty_what_has_not_run(capsys):
+    from shallowda.benchmark.report import Comparison, TaskTable
+    from shallowda.commands.bench import _say_summary
+
+    nothing = np.full((1, 2), np.nan)
+    compared = Comparison("JDA", "paper", "", np.array([80.0, 81.0, np.nan]), np.full(3, np.nan))
+    columns = (["a", "b"], ["JDA"], nothing, nothing, nothing, [["skipped"] * 2])
+    _say_summary(SimpleNamespace(tables=[TaskTable("absent", *columns, [compared])], reasons={}, counts={}), [], False)
+    shown = capsys.readouterr().out
+    assert "JDA" in shown
+    assert "nan" not in shown
+    assert "0 of 0" not in shown
 
 
 def test_data(files, invoke, monkeypatch):
