@@ -286,6 +286,8 @@ class PencilSolver:
             else:  # a space may lack copies of an eigenvalue, or what the last V had damped: look elsewhere
                 known = values
                 added = self._sweep(space, root, self.measured(self._random(_PROBE)), _PROBE_STEPS)
+                if not added:
+                    break
             worst, best = float(np.max(error / limit, initial=0.0)), min(best, worst)
             stalled = stalled + 1 if worst > 0.5 * best else 0
             stuck = not added or stalled > _PATIENCE or self.products - before > _MOST_PRODUCTS
