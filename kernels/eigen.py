@@ -347,13 +347,13 @@ class _Columns(NamedTuple):
     Q: Array
 
     def __matmul__(self, turn: Array) -> _Columns:
-        P = self.P @ turn
-        return _Columns(P, P if self.Q is self.P else self.Q @ turn)
+        P = (turn.T @ self.P.T).T  # short and wide, as they are stored
+        return _Columns(P, P if self.Q is self.P else (turn.T @ self.Q.T).T)
 
     def minus(self, others: _Columns, coefficients: Array) -> _Columns:
         """What is left without ``others @ coefficients``."""
-        P = self.P - others.P @ coefficients
-        return _Columns(P, P if self.Q is self.P else self.Q - others.Q @ coefficients)
+        P = self.P - (coefficients.T @ others.P.T).T
+        return _Columns(P, P if self.Q is self.P else self.Q - (coefficients.T @ others.Q.T).T)
 
     def lengths(self) -> Array:
         """Norms of the columns, of shape (b,): in the metric."""
@@ -458,7 +458,7 @@ class _Space:
     def compress(self, V: Array, ridge: float, size: int) -> None:
         """Keep the span of the leading approximations."""
         turn = self.solver.xp.linalg.qr(self.galerkin(V, ridge, size)[0])[0]
-        columns, image = self.columns @ turn, self.image @ turn
+        columns, image = self.columns @ turn, (turn.T @ self.image.T).T
         self.gram = to_numpy(turn).T @ self.gram @ to_numpy(turn)
         self.size = turn.shape[1]
         self._write(slice(0, self.size), columns, image)
