@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from uuid import uuid4
 
 import numpy as np
@@ -22,6 +22,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from shallowda.datasets._tables import Table
 
 __all__ = [
     "Plain",
@@ -33,6 +36,7 @@ __all__ = [
     "once",
     "plain",
     "put",
+    "read_target",
     "require",
     "say",
     "say_json",
@@ -276,6 +280,25 @@ def check_used(option: str, given: str, used: str) -> None:
     """Refuse an option that none of the files has a use for."""
     if given and not used:
         raise ValueError(f"{option} {given}: text and .npy files have no arrays to choose from. Leave it out.")
+
+
+def read_target(path: str, known: Table, features: str, drop: Collection[str] | None, **options: Any) -> Table:
+    """The table of the target, read by what is known of the source; refuses options that neither had a use for."""
+    from shallowda.datasets._tables import read_table
+
+    table = read_table(
+        path,
+        features=features,
+        drop=drop or (),
+        unused=known.labels,
+        width=known.X.shape[1],
+        names=known.names,
+        part="tar",
+        **options,
+    )
+    check_dropped(drop, known.columns, table.columns)
+    check_used("--features", features, known.features or table.features)
+    return table
 
 
 def end(failed: Mapping[str, str]) -> None:

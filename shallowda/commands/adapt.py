@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -135,19 +136,7 @@ def adapt(
     if len(np.unique(known.y)) < 2:
         raise ValueError(f"{source}: all rows have the label {known.y[0]}; at least two classes are needed.")
     width = known.X.shape[1]
-    new = read_table(
-        target,
-        labels=evaluate or None,
-        features=features_name,
-        ids=ids,
-        drop=drop or (),
-        unused=known.labels,
-        width=width,
-        names=known.names,
-        part="tar",
-    )
-    common.check_dropped(drop, known.columns, new.columns)
-    common.check_used("--features", features_name, known.features or new.features)
+    new = common.read_target(target, known, features_name, drop, labels=evaluate or None, ids=ids)
     predictions.check_truth(new.y, np.unique(known.y))
     if new.unused:
         say(f"Note: {known.labels!r} of {target} is not used. (--evaluate {known.labels} reports the accuracy.)")
@@ -264,10 +253,8 @@ def _set(made: Any, settings: Sequence[str]) -> Any:
 
 def _literal(text: str) -> Any:
     """A value as TOML or Python write it; else the text as it is."""
-    try:
+    with suppress(tomllib.TOMLDecodeError):
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        pass
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

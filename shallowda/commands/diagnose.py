@@ -77,18 +77,7 @@ def diagnose(
     chosen = common.once("--features", features)
     known = read_table(source, labels=labels, features=chosen, drop=drop or (), part="src")
     width = known.X.shape[1]
-    new = read_table(
-        target,
-        labels=None,
-        features=chosen,
-        drop=drop or (),
-        unused=known.labels,
-        width=width,
-        names=known.names,
-        part="tar",
-    )
-    common.check_dropped(drop, known.columns, new.columns)
-    common.check_used("--features", chosen, known.features or new.features)
+    new = common.read_target(target, known, chosen, drop, labels=None)
     Xt = match_features(new, known.names, width, target, "the source")
     if known.y is None:
         say("Note: there are no labels (--labels), so nothing is said of classes.")

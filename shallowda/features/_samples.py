@@ -321,6 +321,7 @@ def _numbers(sample: Any, first: int) -> np.ndarray:
 
 
 def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something, else its type."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
