@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,7 +41,7 @@ _PROBE, _PROBE_STEPS = 8, 1  # columns and blocks that look for what was missed
 _ROOM = 128  # columns that a space has room for at first
 _PATIENCE = 12  # looks without the residuals getting smaller by half: round-off, or a spectrum without gaps
 _NEW = 0.25  # squared length that a new direction of length one keeps when it is projected once more
-_WORN = 10.0  # times that a turn may lengthen columns before their product with a metric is made anew
+_WORN = 1e3  # times that a turn may lengthen round-off, before a product with a metric is made anew
 _MOST_PRODUCTS = 4000  # columns multiplied with B before the solver gives up
 TOLERANCE = 1e-9  # of residuals, relative to each eigenvalue
 
@@ -121,9 +122,10 @@ def gram_root(G: Array) -> Array:
     """R (m, r) with ``R R^T = G``, r the numerical rank: by (pivoted) Cholesky, or eigenvectors where there is none."""
     if is_numpy(G):
         negligible = len(G) * np.finfo(float).eps * G.max()
-        upper, failed = scipy.linalg.lapack.dpotrf(G.T)
-        if not failed and (upper.diagonal() ** 2).min(initial=np.inf) > negligible:
-            return upper.T
+        with suppress(np.linalg.LinAlgError):
+            root = np.linalg.cholesky(G)
+            if (root.diagonal() ** 2).min(initial=np.inf) > negligible:
+                return root
         factor, pivots, rank, _ = scipy.linalg.lapack.dpstrf(G, lower=1, tol=negligible)
         root = np.zeros((len(G), rank))
         root[pivots - 1] = np.tril(factor)[:, :rank]
@@ -265,15 +267,14 @@ class PencilSolver:
             space = self._space = _Space(self)
             start = self._random(_BLOCK) if self._start is None else self._start
             self._sweep(space, root, self.measured(start), max(_FIRST * k // _BLOCK, _SWEEP))
-        elif space.size > _KEPT * k:
-            space.compress(V, ridge, _KEPT * k)
+            coefficients, rho = space.galerkin(V, ridge, k)
+        else:
+            coefficients, rho = space.compressed(V, ridge, k, _KEPT * k)
         worst = best = np.inf
         stalled = 0
         while True:
-            coefficients, rho = space.galerkin(V, ridge, k)
-            columns = space.columns
-            X = columns.Q @ coefficients
-            residual = space.image @ coefficients - (V @ (V.T @ X) + ridge * (columns.P @ coefficients)) * rho
+            P, X = space.columns @ coefficients
+            residual = (coefficients.T @ space.image.T - rho[:, None] * ((X.T @ V) @ V.T + ridge * P.T)).T
             damped = root.damp(self.measured(residual))
             error, values = to_numpy(damped.lengths()) / math.sqrt(ridge), to_numpy(rho)
             limit = np.maximum(tol * values, 64 * self.eps * values[:1])  # B is known to its round-off only
@@ -306,8 +307,7 @@ class PencilSolver:
                     stacklevel=2,
                 )
                 break
-            if space.size > most_columns(k):
-                space.compress(V, ridge, _KEPT * k)
+            coefficients, rho = space.compressed(V, ridge, k, _KEPT * k, above=most_columns(k))
         logger.info("order %d: %d products, a space of %d columns", m, self.products - before, space.size)
         count = int(np.count_nonzero(values > m * self.eps * values[:1]))
         scale = xp.sqrt(rho[:count])
@@ -455,13 +455,17 @@ class _Space:
         rho, vectors = _dense_eigh(root.adjoint(root.adjoint(self.gram).T), min(k, self.size))
         return from_numpy(root.apply(vectors), self.solver.like), from_numpy(rho, self.solver.like)
 
-    def compress(self, V: Array, ridge: float, size: int) -> None:
-        """Keep the span of the leading approximations."""
-        turn = self.solver.xp.linalg.qr(self.galerkin(V, ridge, size)[0])[0]
+    def compressed(self, V: Array, ridge: float, k: int, size: int, above: int = 0) -> tuple[Array, Array]:
+        """`galerkin`, for which a space of more columns than `above` keeps the span of `size` approximations only."""
+        if self.size <= max(size, above):
+            return self.galerkin(V, ridge, k)
+        coefficients, rho = self.galerkin(V, ridge, size)
+        turn, triangle = self.solver.xp.linalg.qr(coefficients)
         columns, image = self.columns @ turn, (turn.T @ self.image.T).T
         self.gram = to_numpy(turn).T @ self.gram @ to_numpy(turn)
         self.size = turn.shape[1]
         self._write(slice(0, self.size), columns, image)
+        return triangle[:, :k], rho[:k]
 
 
 class _Scaled:

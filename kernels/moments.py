@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg.blas import dsyrk
 
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, merge_rows, namespace, take_rows, to_numpy
 from shallowda.kernels.eigen import fix_signs, psd_eigh, top_eigh
@@ -44,14 +43,16 @@ OVERFLOW = "X is so large that products of its features overflow. Scale the feat
 _SHIFT_ROWS = 512  # rows whose mean estimates the mean of all
 _FAR = 2  # standard deviations: a mean nearer to zero costs sums of products less than one digit
 _ONE_HOT = 64  # groups, up to which a product with a one-hot block is the fastest sum (measured: NumPy, 2 cores)
-_MIRRORED = 256  # rows of a triangle that are copied to the other one at a time
-_RESUM_SHARE = 4  # above a quarter of changed rows, group sums are made anew
+_SEEN = 16  # times larger blocks of rows that are used as they are, without a copy
+_PANEL = 256  # rows of a d x d matrix that are written at a time
+_RESUM_SHARE = 2  # above half of changed rows, group sums are made anew (measured)
+_GATHERED_BYTES = 2**22  # of changed rows that are copied at a time: memory that need not be asked for again
 
 
-def row_blocks(rows: Array) -> Iterator[slice]:
-    """Slices that cut the rows into blocks, two of which in float64 fill `Thresholds.row_block_bytes`."""
+def row_blocks(rows: Array, times: int = 1) -> Iterator[slice]:
+    """Slices that cut the rows into blocks, two of which in float64 fill `Thresholds.row_block_bytes` so many times."""
     n, d = rows.shape
-    step = max(256, thresholds().row_block_bytes // (16 * max(d, 1)))
+    step = times * max(256, thresholds().row_block_bytes // (16 * max(d, 1)))
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
@@ -145,9 +146,8 @@ class Moments:
         n = self.n + other.n
         with np.errstate(over="ignore", invalid="ignore"):  # looked for in the end
             gap = other.mean - self.mean
-            scaled = gap * (self.n * (other.n / n)) ** 0.5
             scatter = self.scatter + other.scatter
-            scatter += scaled[:, None] * scaled[None, :]
+            _add_square(scatter, gap * (self.n * (other.n / n)) ** 0.5, 1.0)
         _require_finite(scatter)
         eps, parts = max(self.eps, other.eps), self.parts + other.parts
         return Moments(n, self.mean + gap * (other.n / n), scatter, eps, parts)
@@ -172,7 +172,7 @@ def mean_and_scatter(rows: Array | Moments) -> tuple[Array, Array]:
     Where the mean of a feature is far from zero (see `far_mean`), an estimate of it, from a sample of the rows, is
     taken out of every block before its product, so that it costs no digits; what is left is a rank-one correction.
 
-    Cost: one symmetric product of n d^2 flops; memory d^2, and one block where rows are shifted or float32.
+    Cost: one symmetric product of n d^2 flops; memory d^2, twice that and one block where rows are shifted or float32.
 
     Parameters
     ----------
@@ -203,47 +203,46 @@ def mean_and_scatter(rows: Array | Moments) -> tuple[Array, Array]:
 
 def _mean_and_scatter(rows: Array) -> tuple[Array, Array]:
     xp = namespace(rows)
-    n, d = rows.shape
+    n = rows.shape[0]
     some = xp.astype(rows[:: max(1, n // _SHIFT_ROWS), :], xp.float64)
-    total = xp.zeros_like(some[0, :])
-    scatter = _Products(d, some)
+    total, scatter = xp.zeros_like(some[0, :]), None
     with np.errstate(over="ignore", invalid="ignore"):  # looked for in the end
         shift = far_mean(xp.mean(some, axis=0), xp.var(some, axis=0))
-        for block in row_blocks(rows):
+        as_they_are = shift is None and rows.dtype == xp.float64 and not _is_strided(rows)
+        for block in row_blocks(rows, _SEEN if as_they_are else 1):
             values = _shifted(rows[block, :], shift)
             total += xp.ones_like(values[:, 0]) @ values  # BLAS is twice as fast as a sum
-            scatter.add(values)
+            scatter = _plus_products(scatter, values)
         missed = total / n
-        scatter.add(missed[None, :], -n)
-    return missed if shift is None else shift + missed, scatter.result()
+        _add_square(scatter, missed * n**0.5, -1.0)
+    _require_finite(scatter)
+    return missed if shift is None else shift + missed, scatter
 
 
-class _Products:
-    """A sum of matrices ``scale values^T values``, of shape (d, d), float64.
+def _plus_products(products: Array | None, values: Array) -> Array:
+    """``products + values^T values``, in place where there are products already.
 
-    Of NumPy arrays BLAS adds one triangle in place: no sum of two matrices is ever made.
+    NumPy computes one triangle of a matrix times its own transpose. (`dsyrk` of SciPy would add it in place, but comes
+    from another BLAS: threads of the two stay awake for a while after each call and take the cores from each other.)
     """
+    if _is_strided(values):
+        values = np.ascontiguousarray(values)
+    added = values.T @ values
+    if products is None:
+        return added
+    products += added
+    return products
 
-    def __init__(self, d: int, like: Array) -> None:
-        self.sum = namespace(like).zeros((d, d), dtype=like.dtype, device=like.device)
 
-    def add(self, values: Array, scale: float = 1.0) -> None:
-        """Add those of some rows, float64."""
-        if is_numpy(values):
-            dsyrk(scale, values.T, beta=1.0, c=self.sum.T, overwrite_c=1)
-        else:
-            self.sum += scale * (values.T @ values)
+def _is_strided(rows: Array) -> bool:
+    """Whether BLAS needs a copy of a NumPy array."""
+    return is_numpy(rows) and rows.itemsize not in rows.strides
 
-    def result(self) -> Array:
-        """The sum; ValueError if it overflowed."""
-        if is_numpy(self.sum):
-            d = len(self.sum)
-            for rows in parts(d, _MIRRORED):
-                corner = self.sum[rows, rows]
-                corner[:] = np.tril(corner) + np.tril(corner, -1).T
-                self.sum[rows, rows.stop :] = self.sum[rows.stop :, rows].T
-        _require_finite(self.sum)
-        return self.sum
+
+def _add_square(matrix: Array, vector: Array, sign: float) -> None:
+    """Add ``sign * vector vector^T`` in place, without a second matrix."""
+    for rows in parts(matrix.shape[0], _PANEL):
+        matrix[rows, :] += (sign * vector[rows])[:, None] * vector[None, :]
 
 
 def _require_finite(scatter: Array) -> None:
@@ -293,13 +292,21 @@ def group_sums(rows: Array, groups: np.ndarray, n_groups: int, origin: Array | N
     xp = namespace(rows)
     sums = xp.zeros((n_groups, rows.shape[1]), dtype=xp.float64, device=rows.device)
     for block in row_blocks(rows):
-        values, code = _shifted(rows[block, :], origin), groups[block]
-        if n_groups > _ONE_HOT and is_numpy(rows):
-            select = sp.csr_array((np.ones(len(code)), (code, np.arange(len(code)))), shape=(n_groups, len(code)))
-        else:
-            select = from_numpy((np.arange(n_groups)[:, None] == code).astype(float), rows)
-        sums += select @ values
+        sums += _sums(_members(groups[block], n_groups, rows), rows[block, :], origin)
     return sums
+
+
+def _members(groups: np.ndarray, n_groups: int, rows: Array) -> np.ndarray | sp.csr_array:
+    """Indicators of the groups, of shape (n_groups, len(groups)); sparse for many groups of NumPy rows."""
+    if n_groups > _ONE_HOT and is_numpy(rows):
+        m = len(groups)
+        return sp.csr_array((np.ones(m), (groups, np.arange(m))), shape=(n_groups, m))
+    return (np.arange(n_groups)[:, None] == groups).astype(float)
+
+
+def _sums(members: np.ndarray | sp.csr_array, rows: Array, origin: Array | None) -> Array:
+    """Sums of the rows with the entries of `_members` as weights."""
+    return (members if sp.issparse(members) else from_numpy(members, rows)) @ _shifted(rows, origin)
 
 
 def weighted_products(rows: Array, weights: Array, V: Array) -> tuple[Array, Array]:
@@ -323,16 +330,16 @@ def weighted_products(rows: Array, weights: Array, V: Array) -> tuple[Array, Arr
         If the products overflow.
     """
     xp = namespace(rows)
-    d = rows.shape[1]
-    gram = _Products(d, V)
-    cross = xp.zeros((d, V.shape[1]), dtype=xp.float64, device=rows.device)
+    gram: Array = None
+    cross = xp.zeros((rows.shape[1], V.shape[1]), dtype=xp.float64, device=rows.device)
     roots = xp.sqrt(weights)[:, None]
     with np.errstate(over="ignore", invalid="ignore"):  # looked for in the end
         for block in row_blocks(rows):
             scaled = as_dtype(rows[block, :], xp.float64) * roots[block, :]
-            gram.add(scaled)
+            gram = _plus_products(gram, scaled)
             cross += scaled.T @ (roots[block, :] * V[block, :])
-    return gram.result(), cross
+    _require_finite(gram)
+    return gram, cross
 
 
 class GroupSums:
@@ -357,10 +364,11 @@ class GroupSums:
             changed = np.flatnonzero(groups != self.groups)
         if _RESUM_SHARE * len(changed) > len(groups):
             self.sums = group_sums(self.rows, groups, n_groups, self.origin)
-        elif len(changed):
-            rows = take_rows(self.rows, changed)
-            added = group_sums(rows, groups[changed], n_groups, self.origin)
-            self.sums = self.sums + added - group_sums(rows, self.groups[changed], n_groups, self.origin)
+        else:
+            for part in parts(len(changed), max(256, _GATHERED_BYTES // (8 * self.rows.shape[1]))):
+                index = changed[part]
+                came, went = (_members(codes[index], n_groups, self.rows) for codes in (groups, self.groups))
+                self.sums = self.sums + _sums(came - went, take_rows(self.rows, index), self.origin)
         self.groups = groups.copy()
         return self.sums
 

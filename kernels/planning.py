@@ -307,9 +307,10 @@ class _Problem:
             # a dense dual also has the Gram matrix and its root; one ridge per sample, weighted moments as well
             factored = solver == "lapack" or d <= TAKEOVER_ORDER
             matrices = 1 if self.kernel is None else 5 if self.form == "sample" else 3 if factored else 1
-            nbytes = matrices * _FLOAT64 * d * d + min(self.table.row_block_bytes, 2 * _FLOAT64 * n * d) + work
+            summed = _FLOAT64 * d * d + min(self.table.row_block_bytes, 2 * _FLOAT64 * n * d)  # a block, its products
             if self.form == "dual" and self.kernel is not None and solver != "lapack":
-                nbytes += work // 2  # columns of the space in a third basis
+                work += work // 2  # columns of the space in a third basis
+            nbytes = matrices * _FLOAT64 * d * d + max(summed, work)
             reasons = [f"the kernel is linear and d = {d} <= n = {n}: {d} x {d} moments in one pass over the rows"]
             if self.form == "sample":
                 reasons.append("one ridge per sample: one more pass for weighted moments whenever the ridge changes")

@@ -11,9 +11,7 @@ from shallowda.kernels.moments import CovarianceRoot, GroupSums, group_sums, mea
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(
-        moments, "row_blocks", lambda rows: [slice(i, min(i + 7, rows.shape[0])) for i in range(0, rows.shape[0], 7)]
-    )
+    monkeypatch.setattr(moments, "row_blocks", lambda rows, times=1: moments.parts(rows.shape[0], 7))
 
 
 def on_device(array):
@@ -59,6 +57,21 @@ def test_a_memory_map_is_read_in_blocks(tmp_path):
     np.testing.assert_array_equal(mean_and_scatter(mapped)[1], mean_and_scatter(X)[1])
 
 
+@pytest.mark.parametrize(
+    "layout",
+    [np.asfortranarray, lambda X: np.repeat(X, 2, axis=1)[:, ::2], lambda X: np.repeat(X, 2, axis=0)[::2], np.flip],
+)
+def test_moments_of_every_layout(layout):
+    X = np.random.RandomState(0).randn(50, 4)
+    view = layout(X)
+    before = view.copy()
+    mean, scatter = mean_and_scatter(view)
+    np.testing.assert_allclose(scatter, np.cov(before.T) * 49, atol=1e-12)
+    np.testing.assert_allclose(mean, before.mean(axis=0), atol=1e-14)
+    np.testing.assert_array_equal(scatter, scatter.T)
+    np.testing.assert_array_equal(view, before)
+
+
 @pytest.mark.parametrize("place", [np.asarray, on_device])
 def test_group_sums(place):
     rng = np.random.RandomState(0)
@@ -76,6 +89,17 @@ def test_sums_follow_changing_groups(seed, changes):
     for changed in changes:
         groups[rng.permutation(40)[:changed]] = rng.randint(4)
         np.testing.assert_allclose(sums(groups, 4), group_sums(X, groups, 4, X.mean(axis=0)), atol=1e-12)
+
+
+@pytest.mark.parametrize("n_groups", [4, 70])  # 70: sparse indicators
+def test_sums_of_many_changed_rows(n_groups):
+    """More than are copied at a time, fewer than are worth a new sum."""
+    rng = np.random.RandomState(0)
+    X, groups = rng.randn(3000, 3) + 5, rng.randint(n_groups, size=3000)
+    sums = GroupSums(X)
+    sums(groups, n_groups)
+    groups[::3] = rng.randint(n_groups, size=1000)
+    np.testing.assert_allclose(sums(groups, n_groups), group_sums(X, groups, n_groups), atol=1e-10)
 
 
 def test_sums_read_the_changed_rows_only():
