@@ -35,13 +35,13 @@ _DENSE_SHARE = 4  # a Krylov space of more than a quarter of the order is left t
 _SUBSET_ORDER = 512  # from which a few eigenpairs cost less than all (with two BLAS libraries in the process)
 _BLOCK = 32  # columns multiplied at a time: wider blocks are nearer to BLAS's best speed, and need more columns
 _SWEEP = 1  # blocks between looks at the residuals
-_FIRST = 4  # times k: columns before the first look
+_FIRST = 6  # times k: columns before the first look
 _KEPT = 3  # times k: columns that a later pencil starts from
 _PROBE, _PROBE_STEPS = 8, 1  # columns and blocks that look for what was missed
 _ROOM = 128  # columns that a space has room for at first
 _PATIENCE = 12  # looks without the residuals getting smaller by half: round-off, or a spectrum without gaps
 _NEW = 0.25  # squared length that a new direction of length one keeps when it is projected once more
-_WORN = 1e3  # times that a turn may lengthen round-off, before a product with a metric is made anew
+_WORN = 30.0  # times that a turn may lengthen round-off, before a product with a metric is made anew
 _MOST_PRODUCTS = 4000  # columns multiplied with B before the solver gives up
 TOLERANCE = 1e-9  # of residuals, relative to each eigenvalue
 
@@ -145,7 +145,8 @@ class PencilSolver:
     eps : float, optional
         Relative round-off of its products, when larger than that of float64.
     start : array of shape (m, q), optional
-        Vectors that the first space starts from, such as the solutions of a similar pencil.
+        Vectors that the first space starts from: the solutions of a similar pencil, or some columns of B, which cost no
+        product. Of more than a block leading directions are taken, beside random ones for what they do not reach.
     metric : array or operator of shape (m, m), positive semi-definite, optional
         M: ``diag(ridge)`` of the pencil then stands for ``ridge M^{-1}``, and solutions lie in the range of M, where
         those of B and V have to lie too. Not together with `start` or one ridge per row.
@@ -265,8 +266,7 @@ class PencilSolver:
         quick, known = space is not None and tol > TOLERANCE, np.empty(0)
         if space is None:
             space = self._space = _Space(self)
-            start = self._random(_BLOCK) if self._start is None else self._start
-            self._sweep(space, root, self.measured(start), max(_FIRST * k // _BLOCK, _SWEEP))
+            self._sweep(space, root, self.measured(self._first_block()), max(_FIRST * k // _BLOCK, _SWEEP))
             coefficients, rho = space.galerkin(V, ridge, k)
         else:
             coefficients, rho = space.compressed(V, ridge, k, _KEPT * k)
@@ -332,6 +332,15 @@ class PencilSolver:
         """``B @ block``, counted."""
         self.products += block.shape[1]
         return as_dtype(self.B @ block, self.xp.float64)
+
+    def _first_block(self) -> Array:
+        start = self._start
+        if start is None:
+            return self._random(_BLOCK)
+        if start.shape[1] <= _BLOCK:
+            return start
+        leading = _dense_eigh(start.T @ start, _BLOCK - _PROBE)[1]
+        return self.xp.concat([start @ leading, self._random(_PROBE)], axis=1)
 
     def _random(self, columns: int) -> Array:
         """Pseudo-random columns: the same in every run, others at each stage of a run."""

@@ -43,7 +43,7 @@ from shallowda.kernels.operators import DenseGram, Operator
 
 __all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "linear_dual"]
 
-_SAMPLE = 64  # columns of a kernel matrix from which the size of all is estimated
+_SAMPLE = 128  # columns of a matrix that stand for all: for the size of their entries, and to begin with
 
 
 class Space(Protocol):
@@ -103,7 +103,10 @@ class PrimalSpace:
         self.origin = far_mean(self.mean, xp.linalg.diagonal(self.scatter) / n)
         self.sums = GroupSums(self.rows, self.origin)
         self.offset = _relative(float(self.mean @ self.mean), float(xp.linalg.trace(self.scatter)) / n)
-        self.solver = PencilSolver(self.scatter)
+        self.solver = self._solver()
+
+    def _solver(self) -> PencilSolver:
+        return PencilSolver(self.scatter, start=DenseGram(self.scatter).columns(_some(self.scatter)))
 
     @property
     def gram(self) -> Array:
@@ -154,7 +157,9 @@ class LinearDual(PrimalSpace):
     def __init__(self, X: Array | Moments, after: Array | None = None) -> None:
         super().__init__(X)
         self.after = after
-        self.solver = PencilSolver(self.scatter, metric=_Uncentred(self.scatter, self.mean, X.shape[0]))
+
+    def _solver(self) -> PencilSolver:
+        return PencilSolver(self.scatter, metric=_Uncentred(self.scatter, self.mean, self.rows.shape[0]))
 
     def lift(self, A: Array) -> Array:
         """The map of new rows, of shape (k, d)."""
@@ -183,7 +188,9 @@ class KernelSpace:
         mean_square = float(xp.mean(self.mean))
         trace = float(xp.sum(as_dtype(diagonal, xp.float64)))
         self.offset = _relative(mean_square, trace / n - mean_square)
-        self.solver = PencilSolver(_CentredSquare(K, diagonal), self.eps)
+        some = as_dtype(K.columns(_some(K)), xp.float64) - self.mean[:, None]
+        self.diagonal = n * xp.mean(some**2, axis=1)  # of K H K, estimated: it only bounds round-off
+        self.solver = PencilSolver(_CentredSquare(K, diagonal), self.eps, some)
 
     def times(self, E: MMDFactor) -> Array:
         """``K E``."""
@@ -192,14 +199,7 @@ class KernelSpace:
     def solve(self, V: Array, ridge: float | Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array, Array]:
         """Top-k of ``(K H K, V V^T + diag(ridge))``: see `PencilSolver`."""
         A, rho, lengths = self.solver.solve(V, ridge, k, tol)
-        return _kept(resolved(A, 1.0, self._diagonal(), self.mean, self.K.shape[0], self.eps), A, rho, lengths)
-
-    def _diagonal(self) -> Array:
-        """Diagonal of ``K H K``, estimated from some columns: it only bounds round-off."""
-        n = self.K.shape[0]
-        some = np.sort(np.random.RandomState(0).permutation(n)[:_SAMPLE])
-        columns = as_dtype(self.K.columns(some), self.mean.dtype) - self.mean[:, None]
-        return n * namespace(columns).mean(columns**2, axis=1)
+        return _kept(resolved(A, 1.0, self.diagonal, self.mean, self.K.shape[0], self.eps), A, rho, lengths)
 
     def embed(self, A: Array) -> Array:
         """``K A`` on the training rows."""
@@ -340,6 +340,11 @@ class _CentredSquare:
     def __matmul__(self, block: Array) -> Array:
         product = self.K @ block
         return self.K @ (product - namespace(product).mean(product, axis=0))
+
+
+def _some(matrix: Any) -> np.ndarray:
+    """Numbers of `_SAMPLE` columns, at random but the same in every run."""
+    return np.sort(np.random.RandomState(0).permutation(matrix.shape[0])[:_SAMPLE])
 
 
 def _column_mean(K: Operator, like: Array) -> Array:
