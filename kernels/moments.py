@@ -364,6 +364,10 @@ class GroupSums:
             changed = np.flatnonzero(groups != self.groups)
         if _RESUM_SHARE * len(changed) > len(groups):
             self.sums = group_sums(self.rows, groups, n_groups, self.origin)
+        elif self._in_place:
+            weights = np.repeat([1.0, -1.0], len(changed))
+            place = np.concatenate([groups[changed], self.groups[changed]]), np.tile(changed, 2)
+            self.sums = self.sums + sp.csr_array((weights, place), shape=(n_groups, len(groups))) @ self.rows
         else:
             for part in parts(len(changed), max(256, _GATHERED_BYTES // (8 * self.rows.shape[1]))):
                 index = changed[part]
@@ -371,6 +375,13 @@ class GroupSums:
                 self.sums = self.sums + _sums(came - went, take_rows(self.rows, index), self.origin)
         self.groups = groups.copy()
         return self.sums
+
+    @property
+    def _in_place(self) -> bool:
+        """Whether SciPy can read single rows where they are."""
+        rows = self.rows
+        plain = is_numpy(rows) and rows.dtype == np.float64 and rows.flags.c_contiguous
+        return plain and self.origin is None
 
 
 def resolved(

@@ -31,7 +31,7 @@ _TILE, _MOST_TILES = 16, 4096  # rows in a tile, at least; tiles, at most
 _FEW_QUERIES = 2  # up to which looking at every row costs less than making tiles of them (measured)
 _FEW_TILES = 8  # a query with more tiles than this to compare is screened again in float64
 _FUSED_FEATURES = 128  # up to which the CUDA kernel is used: wider rows make a plain product the better choice
-_PARALLEL_FROM = 2**22  # entries of the product from which threads pay
+_PARALLEL_FROM = 2**25  # entries of the product from which threads pay: those of an earlier product stay awake a while
 
 
 def nearest_row(queries: Array, rows: Array) -> Array:
@@ -124,7 +124,8 @@ def _search(queries: np.ndarray, rows: np.ndarray, dtype: type, most: int) -> np
     def decide(part: slice) -> None:
         index[part] = _decide(queries[part], rows, origin, tiles, reach, most)
 
-    in_threads(decide, len(queries), _QUERIES, worthwhile=len(queries) * len(rows) >= _PARALLEL_FROM)
+    parallel = len(queries) * len(rows) >= _PARALLEL_FROM
+    in_threads(decide, len(queries), _QUERIES if parallel else 2 * _QUERIES, worthwhile=parallel)
     return index
 
 
