@@ -230,6 +230,7 @@ GROWING = {
     "CORAL": ("CORAL", {**CENTROID, "ridge": SMALL_UNIT_ROWS}, "the aligned source is itself half the input"),
     "ARTL": ("ARTL", {**CENTROID, "manifold_weight": 0.0}, "without the graph, whose exact neighbours are quadratic"),
 }
+HOLDING = {"TJM", "CORAL", "ARTL"}  # hold something for every row: see README.md
 QUADRATIC = "JDA with exact 1-NN labels"
 
 
@@ -386,7 +387,8 @@ def bars() -> Iterator[Bar]:
         yield Bar(f"{method}, exponent of time in n", "growth", "at most", 1.1, grows, "")
     for method in GROWING:
         share = lambda runs, method=method: _share(runs, method)  # noqa: E731
-        yield Bar(f"{method}, memory at the largest n over that of the input", "growth", "at most", 0.25, share)
+        limit = 0.75 if method in HOLDING else 0.25
+        yield Bar(f"{method}, memory at the largest n over that of the input", "growth", "at most", limit, share)
     process = lambda runs: by_size(runs, "JDA", "process_mib")[1][-1]  # noqa: E731
     yield Bar("JDA at the largest n, memory of the whole process", "growth", "at most", 4096, process, "MiB")
     for dtype, limit in (("float64", 1e-6), ("float32", 1e-3)):

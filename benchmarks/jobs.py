@@ -17,9 +17,9 @@ def _model(name: str, options: dict):
 
     options = dict(options)
     if options.get("estimator") == "centroid":
-        from sklearn.neighbors import NearestCentroid
+        from centroids import Centroids
 
-        options["estimator"] = NearestCentroid()
+        options["estimator"] = Centroids()
     return getattr(shallowda, name)(**options)
 
 

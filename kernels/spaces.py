@@ -27,7 +27,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, namespace
-from shallowda.kernels.eigen import TOLERANCE, PencilSolver, fix_signs, gram_root, signs
+from shallowda.kernels.eigen import TOLERANCE, PencilSolver, gram_root, signs
 from shallowda.kernels.mmd import MMDFactor
 from shallowda.kernels.moments import (
     GroupSums,
@@ -231,7 +231,8 @@ class LinearSample(PrimalSpace):
 
     def times(self, E: MMDFactor) -> Array:
         """``K E``."""
-        return self._map(super().times(E))
+        U = super().times(E)
+        return namespace(U).concat([self._map(U, part) for part in row_blocks(self.rows)])
 
     def solve(self, V: Array, ridge: Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array, Array]:
         """Top-k of ``(K H K, V V^T + diag(ridge))`` for a ridge of shape (n,): see `PencilSolver`."""
@@ -248,9 +249,17 @@ class LinearSample(PrimalSpace):
         Z, rho, _ = self.solver.solve(self.root[:0, :].T, 1.0, k, tol)
         self.start = Z
         U = self.root @ (Z * xp.sqrt(rho))
-        A = weights[:, None] * (self._map(U) - V @ xp.linalg.solve(inner.T, damped @ U)) / rho
-        A, rho, lengths = _kept(self._resolved(middle @ U / rho), A, rho, xp.linalg.vector_norm(A, axis=0))
-        return fix_signs(A), rho, lengths
+        inside = xp.linalg.solve(inner.T, damped @ U)
+        A = xp.empty((self.rows.shape[0], rho.shape[0]), dtype=V.dtype, device=V.device)
+        squares = xp.zeros_like(rho)
+        for part in row_blocks(self.rows):  # n x k numbers are large: no second array of them
+            some = self._map(U, part) - V[part, :] @ inside
+            some *= weights[part, None] / rho
+            squares += xp.sum(some**2, axis=0)
+            A[part, :] = some
+        A, rho, lengths = _kept(self._resolved(middle @ U / rho), A, rho, xp.sqrt(squares))
+        A *= signs(A)
+        return A, rho, lengths
 
     def embed(self, A: Array) -> Array:
         """``K A`` on the training rows."""
@@ -264,9 +273,9 @@ class LinearSample(PrimalSpace):
         """``X^T A``: what the weights of the samples amount to on the features."""
         return sum((A[part, :].T @ as_dtype(self.rows[part, :], A.dtype)).T for part in row_blocks(self.rows))
 
-    def _map(self, U: Array) -> Array:
-        """``X U`` in float64."""
-        return namespace(U).concat([as_dtype(self.rows[part, :], U.dtype) @ U for part in row_blocks(self.rows)])
+    def _map(self, U: Array, part: slice) -> Array:
+        """``X U`` in float64 for some rows."""
+        return as_dtype(self.rows[part, :], U.dtype) @ U
 
 
 def linear_dual(X: Array | Moments) -> LinearDual | KernelSpace:

@@ -167,6 +167,12 @@ class DomainAwareClassifier(ClassifierMixin, BaseEstimator):
         return float(accuracy_score(y[known], predicted[known], sample_weight=weight))
 
 
+def _as_given(Z: Array, rows: Array, X: Array) -> Array:
+    """Adapted rows in the dtype of the rows, and where the user's X is."""
+    Z = as_dtype(Z, rows.dtype)
+    return to_numpy(Z) if is_numpy(X) else Z
+
+
 def require_classifier(estimator: Any) -> Any:
     """The estimator, if it is a classifier."""
     if not is_classifier(estimator):
@@ -228,8 +234,11 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
     _requires_labels = False
 
     @abstractmethod
-    def _adapt(self, X: Array, domains: Domains) -> Array:
-        """Learn the maps; return the embedding of the training rows, each by the map of its own domain."""
+    def _adapt(self, X: Array, domains: Domains) -> Array | None:
+        """Learn the maps; return the embedding of the training rows, each by the map of its own domain.
+
+        None where it is not at hand: `_map` then makes what is needed of it.
+        """
 
     @abstractmethod
     def _map(self, X: Array, source: np.ndarray) -> Array:
@@ -239,13 +248,12 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         """Unfitted base classifier."""
         return OneNearestNeighbor() if self.estimator is None else require_classifier(clone(self.estimator))
 
-    def _train(self, Z: Array, domains: Domains) -> None:
+    def _train(self, Zs: Array, domains: Domains) -> None:
         """Fit the base classifier on the adapted source rows."""
         base = self._base()
-        if self.estimator is None and Z.shape[1] == 1:  # a direction on a line is no more than a sign
+        if self.estimator is None and Zs.shape[1] == 1:  # a direction on a line is no more than a sign
             base = OneNearestNeighbor("euclidean")
-        rows = self._for_base(base, domains.split(Z)[0])
-        self.estimator_ = base.fit(rows, domains.source_labels)
+        self.estimator_ = base.fit(self._for_base(base, Zs), domains.source_labels)
 
     def _target_labels(self, Z: Array, domains: Domains) -> np.ndarray:
         """Codes that the base classifier gives the adapted target rows."""
@@ -258,12 +266,17 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         """Adapted rows as the base classifier takes them: only ours is known to take arrays of other libraries."""
         return Z if isinstance(base, OneNearestNeighbor) else read_only(to_numpy(Z))
 
-    def _fit(self, X: ArrayLike, y: Any, sample_domain: Any) -> Array:
+    def _fit(self, X: ArrayLike, y: Any, sample_domain: Any, *, whole: bool = False) -> Array:
         X, domains = self._read(X, y, sample_domain)
-        return self._learn(X, domains, self._adapt)
+        return self._learn(X, domains, self._adapt, whole=whole)
 
-    def _learn(self, X: Array, domains: Domains, adapt: Callable[[Array, Domains], Array]) -> Array:
-        """Adapt to the rows and train the base classifier on the source; returns the embedding."""
+    def _learn(
+        self, X: Array, domains: Domains, adapt: Callable[[Array, Domains], Array | None], *, whole: bool = False
+    ) -> Array:
+        """Adapt to the rows and train the base classifier on the source; returns the embedding.
+
+        Of a method that can do without it, target rows are embedded only when the `whole` of it is asked for.
+        """
         if domains.continuous and self.estimator is not None:
             name = type(self).__name__
             raise ValueError(
@@ -272,14 +285,21 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
             )
         rows = self._placed(X)
         with strict_linalg(rows):
-            Z = as_dtype(adapt(rows, domains), rows.dtype)
-        if is_numpy(X):
-            Z = to_numpy(Z)
-        trained = hasattr(self, "estimator_") and rows is X  # pseudo-label methods train it on the way
-        if domains.n_classes and not trained:
-            self._train(Z, domains)
+            Z = adapt(rows, domains)
+            if Z is None and whole:
+                Z = self._map(rows, domains.source)
+            trained = hasattr(self, "estimator_") and rows is X  # pseudo-label methods train it on the way
+            if trained or not domains.n_classes:
+                Zs = None
+            elif Z is None:
+                source = domains.split(rows)[0]
+                Zs = self._map(source, np.ones(source.shape[0], dtype=bool))
+            else:
+                Zs = domains.split(Z)[0]
+        if Zs is not None:
+            self._train(_as_given(Zs, rows, X), domains)
         self._keep(X)
-        return Z
+        return None if Z is None else _as_given(Z, rows, X)
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> BaseAdapter:
         """Adapt the domains and train the base classifier on the adapted source.
@@ -320,7 +340,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         -------
         Z : ndarray of shape (n_samples, n_features_out)
         """
-        return self._fit(X, y, sample_domain)
+        return self._fit(X, y, sample_domain, whole=True)
 
     def transform(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Embed rows.

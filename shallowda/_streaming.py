@@ -77,10 +77,10 @@ class StreamingAdapter(BaseAdapter):
     def _align(self, source: Rows, target: Rows | None) -> None:
         """Learn the maps from either domain; None where there is no target."""
 
-    def _adapt(self, X: Array, domains: Domains) -> Array:
+    def _adapt(self, X: Array, domains: Domains) -> Array | None:
         source, target = domains.split(X)
         self._align(source, target if domains.has_target else None)
-        return self._map(X, domains.source)
+        return None
 
     def _read(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[Array, Domains]:
         self._stream = None  # a fit begins anew
@@ -186,8 +186,8 @@ class StreamingAdapter(BaseAdapter):
         moments = Moments.of(self._placed(rows))
         return moments.to_numpy() if is_numpy(rows) else moments
 
-    def _adapt_to(self, stream: Stream, rows: Array, domains: Domains) -> Array:
-        """Learn the maps from the moments of all rows; return the embedding of the source rows."""
+    def _adapt_to(self, stream: Stream, rows: Array, domains: Domains) -> None:
+        """Learn the maps from the moments of all rows; the rows at hand are those of the source."""
         source, target = stream.source, stream.target
         if target is None or target.n < 2:
             warn(
@@ -196,7 +196,6 @@ class StreamingAdapter(BaseAdapter):
             )
             target = None
         self._align(source.like(rows), None if target is None else target.like(rows))
-        return self._map(rows, domains.source)
 
 
 def _total(one: Moments | None, other: Moments) -> Moments:

@@ -107,13 +107,13 @@ class GFK(SubspaceAdapter):
     def _no_stream(self) -> str:
         return "source_basis='pls' needs more than moments" if self.source_basis == "pls" else ""
 
-    def _adapt(self, X: Array, domains: Domains) -> Array:
+    def _adapt(self, X: Array, domains: Domains) -> None:
         if self.source_basis == "pca":
-            return super()._adapt(X, domains)
+            super()._adapt(X, domains)
+            return
         source, target = domains.split(X)
         _, of_target = self._subspaces(source, target if domains.has_target else None)
         self._flow(_pls_basis(X, domains, self.n_components_), of_target.basis)
-        return self._map(X, domains.source)
 
     def _align(self, source: Rows, target: Rows | None) -> None:
         of_source, of_target = self._subspaces(source, target)
