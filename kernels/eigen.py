@@ -158,7 +158,7 @@ class PencilSolver:
 
     Notes
     -----
-    Cost of a pass: about ``5 k`` products with columns when there is no space yet, fewer later; memory ``2 m p``
+    Cost of a pass: about ``8 k`` products with columns when there is no space yet, fewer later; memory ``2 m p``
     numbers for a space of p columns (p some hundreds at most, or m / 8). With a metric: as many products with M, and
     ``3 m p``.
     """
