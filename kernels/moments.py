@@ -147,7 +147,7 @@ class Moments:
         with np.errstate(over="ignore", invalid="ignore"):  # looked for in the end
             gap = other.mean - self.mean
             scatter = self.scatter + other.scatter
-            _add_square(scatter, gap * (self.n * (other.n / n)) ** 0.5, 1.0)
+            _add_square(scatter, gap, self.n * (other.n / n))
         _require_finite(scatter)
         eps, parts = max(self.eps, other.eps), self.parts + other.parts
         return Moments(n, self.mean + gap * (other.n / n), scatter, eps, parts)
@@ -214,7 +214,7 @@ def _mean_and_scatter(rows: Array) -> tuple[Array, Array]:
             total += xp.ones_like(values[:, 0]) @ values  # BLAS is twice as fast as a sum
             scatter = _plus_products(scatter, values)
         missed = total / n
-        _add_square(scatter, missed * n**0.5, -1.0)
+        _add_square(scatter, missed, -n)
     _require_finite(scatter)
     return missed if shift is None else shift + missed, scatter
 
@@ -239,10 +239,10 @@ def _is_strided(rows: Array) -> bool:
     return is_numpy(rows) and rows.itemsize not in rows.strides
 
 
-def _add_square(matrix: Array, vector: Array, sign: float) -> None:
-    """Add ``sign * vector vector^T`` in place, without a second matrix."""
+def _add_square(matrix: Array, vector: Array, factor: float) -> None:
+    """Add ``factor * vector vector^T`` in place, without a second matrix; what is symmetric stays so to the last bit."""
     for rows in parts(matrix.shape[0], _PANEL):
-        matrix[rows, :] += (sign * vector[rows])[:, None] * vector[None, :]
+        matrix[rows, :] += factor * (vector[rows, None] * vector[None, :])
 
 
 def _require_finite(scatter: Array) -> None:
