@@ -240,7 +240,7 @@ def _is_strided(rows: Array) -> bool:
 
 
 def _add_square(matrix: Array, vector: Array, factor: float) -> None:
-    """Add ``factor * vector vector^T`` in place, without a second matrix; what is symmetric stays so to the last bit."""
+    """Add ``factor * vector vector^T`` in place, without a second matrix; symmetric to the last bit."""
     for rows in parts(matrix.shape[0], _PANEL):
         matrix[rows, :] += factor * (vector[rows, None] * vector[None, :])
 
