@@ -145,8 +145,8 @@ class PencilSolver:
     eps : float, optional
         Relative round-off of its products, when larger than that of float64.
     start : array of shape (m, q), optional
-        Vectors that the first space starts from: the solutions of a similar pencil, or some columns of B, which cost no
-        product. Of more than a block leading directions are taken, beside random ones for what they do not reach.
+        Vectors that the first space starts from, such as the solutions of a similar pencil. (Not columns of B: what
+        they do not reach, such as features that are never set together with theirs, would be missed.)
     metric : array or operator of shape (m, m), positive semi-definite, optional
         M: ``diag(ridge)`` of the pencil then stands for ``ridge M^{-1}``, and solutions lie in the range of M, where
         those of B and V have to lie too. Not together with `start` or one ridge per row.
@@ -266,7 +266,8 @@ class PencilSolver:
         quick, known = space is not None and tol > TOLERANCE, np.empty(0)
         if space is None:
             space = self._space = _Space(self)
-            self._sweep(space, root, self.measured(self._first_block()), max(_FIRST * k // _BLOCK, _SWEEP))
+            start = self._random(_BLOCK) if self._start is None else self._start
+            self._sweep(space, root, self.measured(start), max(_FIRST * k // _BLOCK, _SWEEP))
             coefficients, rho = space.galerkin(V, ridge, k)
         else:
             coefficients, rho = space.compressed(V, ridge, k, _KEPT * k)
@@ -332,15 +333,6 @@ class PencilSolver:
         """``B @ block``, counted."""
         self.products += block.shape[1]
         return as_dtype(self.B @ block, self.xp.float64)
-
-    def _first_block(self) -> Array:
-        start = self._start
-        if start is None:
-            return self._random(_BLOCK)
-        if start.shape[1] <= _BLOCK:
-            return start
-        leading = _dense_eigh(start.T @ start, _BLOCK - _PROBE)[1]
-        return self.xp.concat([start @ leading, self._random(_PROBE)], axis=1)
 
     def _random(self, columns: int) -> Array:
         """Pseudo-random columns: the same in every run, others at each stage of a run."""

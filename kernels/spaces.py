@@ -43,7 +43,7 @@ from shallowda.kernels.operators import DenseGram, Operator
 
 __all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "linear_dual"]
 
-_SAMPLE = 128  # columns of a matrix that stand for all: for the size of their entries, and to begin with
+_SAMPLE = 64  # columns of a kernel matrix from which the size of all is estimated
 
 
 class Space(Protocol):
@@ -103,10 +103,7 @@ class PrimalSpace:
         self.origin = far_mean(self.mean, xp.linalg.diagonal(self.scatter) / n)
         self.sums = GroupSums(self.rows, self.origin)
         self.offset = _relative(float(self.mean @ self.mean), float(xp.linalg.trace(self.scatter)) / n)
-        self.solver = self._solver()
-
-    def _solver(self) -> PencilSolver:
-        return PencilSolver(self.scatter, start=DenseGram(self.scatter).columns(_some(self.scatter)))
+        self.solver = PencilSolver(self.scatter)
 
     @property
     def gram(self) -> Array:
@@ -157,9 +154,7 @@ class LinearDual(PrimalSpace):
     def __init__(self, X: Array | Moments, after: Array | None = None) -> None:
         super().__init__(X)
         self.after = after
-
-    def _solver(self) -> PencilSolver:
-        return PencilSolver(self.scatter, metric=_Uncentred(self.scatter, self.mean, self.rows.shape[0]))
+        self.solver = PencilSolver(self.scatter, metric=_Uncentred(self.scatter, self.mean, X.shape[0]))
 
     def lift(self, A: Array) -> Array:
         """The map of new rows, of shape (k, d)."""
@@ -188,9 +183,10 @@ class KernelSpace:
         mean_square = float(xp.mean(self.mean))
         trace = float(xp.sum(as_dtype(diagonal, xp.float64)))
         self.offset = _relative(mean_square, trace / n - mean_square)
-        some = as_dtype(K.columns(_some(K)), xp.float64) - self.mean[:, None]
+        index = np.sort(np.random.RandomState(0).permutation(n)[:_SAMPLE])
+        some = as_dtype(K.columns(index), xp.float64) - self.mean[:, None]
         self.diagonal = n * xp.mean(some**2, axis=1)  # of K H K, estimated: it only bounds round-off
-        self.solver = PencilSolver(_CentredSquare(K, diagonal), self.eps, some)
+        self.solver = PencilSolver(_CentredSquare(K, diagonal), self.eps)
 
     def times(self, E: MMDFactor) -> Array:
         """``K E``."""
@@ -349,11 +345,6 @@ class _CentredSquare:
     def __matmul__(self, block: Array) -> Array:
         product = self.K @ block
         return self.K @ (product - namespace(product).mean(product, axis=0))
-
-
-def _some(matrix: Any) -> np.ndarray:
-    """Numbers of `_SAMPLE` columns, at random but the same in every run."""
-    return np.sort(np.random.RandomState(0).permutation(matrix.shape[0])[:_SAMPLE])
 
 
 def _column_mean(K: Operator, like: Array) -> Array:

@@ -134,3 +134,14 @@ def test_rows_whose_products_overflow_are_refused():
     space = LinearDual(1e80 * X)
     with pytest.raises(ValueError, match=r"overflow.*Scale"):
         space.solve(space.times(E), 0.5, 4)
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_features_that_are_never_set_together(seed):
+    """Columns of such a scatter matrix say nothing of most others: no space may begin with some of them."""
+    d, n = 1200, 4800
+    counts = np.bincount(np.random.RandomState(seed).randint(d, size=n), minlength=d)
+    space = PrimalSpace(np.repeat(np.eye(d), counts, axis=0))
+    _, found, _ = space.solve(np.zeros((d, 0)), 1.0, 30)
+    expected = np.linalg.eigvalsh(np.diag(counts.astype(float)) - np.outer(counts, counts) / n)[::-1]
+    np.testing.assert_allclose(found, expected[:30], rtol=1e-8)
