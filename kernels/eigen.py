@@ -6,8 +6,9 @@ one standard symmetric problem. No factorisation of a is ever made. In the dual 
 is ``g M^{-1}`` instead, with M the Gram matrix of the features: M is multiplied with, never inverted.
 
 Small problems go to LAPACK's subset solver. Above, B is only multiplied with blocks of columns: block Krylov spaces
-with full orthogonalisation, whose convergence is measured by residuals. Pencils that share B (the passes of one fit)
-share the space: `PencilSolver` keeps it, with its image under B, so that a later pass starts from what is known.
+with full orthogonalisation, whose convergence is measured by residuals. For the ``K H K`` of a kernel matrix the first
+space is made by products with K, one for a step where B takes two. Pencils that share B (the passes of one fit) share
+the space: `PencilSolver` keeps it, with its image under B, so that a later pass starts from what is known.
 
 Everything returned here is in descending order, without what is zero to working precision (such vectors are noise), and
 with fixed signs (the entry of largest modulus in each vector is positive).
@@ -18,6 +19,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -36,6 +38,8 @@ _SUBSET_ORDER = 512  # from which a few eigenpairs cost less than all (with two 
 _BLOCK = 32  # columns multiplied at a time: wider blocks are nearer to BLAS's best speed, and need more columns
 _SWEEP = 1  # blocks between looks at the residuals
 _FIRST = 6  # times k: columns before the first look
+_GAIN = 30.0  # by which a block may lessen the residuals: it takes some more before the next look
+_SURE = 0.25  # share of the tolerance that an estimate of residuals has to meet
 _KEPT = 3  # times k: columns that a later pencil starts from
 _PROBE, _PROBE_STEPS = 8, 1  # columns and blocks that look for what was missed
 _ROOM = 128  # columns that a space has room for at first
@@ -141,7 +145,8 @@ class PencilSolver:
     ----------
     B : array or operator of shape (m, m), positive semi-definite
         An operator gives products with blocks by ``@``, and has `shape` and `like`, an array of its library; `stored`
-        is False where there is no memory for its m x m entries.
+        is False where there is no memory for its m x m entries. Where B is ``K H K``, with K symmetric and H the
+        centring matrix, it may have the methods `half` and `other_half`: products of blocks with ``H K`` and with K.
     eps : float, optional
         Relative round-off of its products, when larger than that of float64.
     start : array of shape (m, q), optional
@@ -154,7 +159,7 @@ class PencilSolver:
     Attributes
     ----------
     products : int
-        Columns multiplied with B so far.
+        Columns multiplied with B so far. (Those multiplied with a half of it count half.)
 
     Notes
     -----
@@ -264,10 +269,15 @@ class PencilSolver:
         root = _Root(self, V, ridge)
         space, before = self._space, self.products
         quick, known = space is not None and tol > TOLERANCE, np.empty(0)
+        # a Krylov space of some random columns has as many copies of an eigenvalue as there are, up to their number
+        sure = space is None and self._start is None and k <= _BLOCK
         if space is None:
             space = self._space = _Space(self)
-            start = self._random(_BLOCK) if self._start is None else self._start
-            self._sweep(space, root, self.measured(start), max(_FIRST * k // _BLOCK, _SWEEP))
+            if self._start is None and tol <= TOLERANCE and hasattr(self.B, "half"):
+                self._sweep_halves(space, V, ridge, k, tol)
+            else:
+                start = self._random(_BLOCK) if self._start is None else self._start
+                self._sweep(space, root, self.measured(start), max(_FIRST * k // _BLOCK, _SWEEP))
             coefficients, rho = space.galerkin(V, ridge, k)
         else:
             coefficients, rho = space.compressed(V, ridge, k, _KEPT * k)
@@ -277,13 +287,13 @@ class PencilSolver:
             P, X = space.columns @ coefficients
             residual = (coefficients.T @ space.image.T - rho[:, None] * ((X.T @ V) @ V.T + ridge * P.T)).T
             damped = root.damp(self.measured(residual))
-            error, values = to_numpy(damped.lengths()) / math.sqrt(ridge), to_numpy(rho)
-            limit = np.maximum(tol * values, 64 * self.eps * values[:1])  # B is known to its round-off only
+            values = to_numpy(rho)
+            error, limit = to_numpy(damped.lengths()) / math.sqrt(ridge), values * self._limit(values, tol)
             open_pairs = np.flatnonzero(error > limit)
             if len(open_pairs):
                 some = damped @ from_numpy(np.eye(len(values))[:, open_pairs], V)
                 added = self._sweep(space, root, root.damp(some), _SWEEP)
-            elif (quick and len(values) == k) or space.size == m or _agree(values, known, max(tol, 1e-6)):
+            elif (quick and len(values) == k) or sure or space.size == m or _agree(values, known, max(tol, 1e-6)):
                 break
             else:  # a space may lack copies of an eigenvalue, or what the last V had damped: look elsewhere
                 known = values
@@ -325,6 +335,41 @@ class PencilSolver:
             image = space.expand(root.damp(root.damp(self.measured(image))))
         return space.size > size
 
+    def _sweep_halves(self, space: _Space, V: Array, ridge: float, k: int, tol: float) -> None:
+        """Fill the space with approximate solutions for ``B = K H K``, found by products with ``H K`` alone.
+
+        A space that holds V and the constants, and that H K maps into itself, is mapped into itself by K as well (a
+        product with K is one with H K and a constant), so by B: it holds solutions. How far the images of approximate
+        solutions stick out of the space says what to add, and estimates their residuals; those are computed later.
+        """
+        xp, m = self.xp, self.B.shape[0]
+        space.halved = True
+        ones = xp.ones((m, 1), dtype=xp.float64, device=self.like.device)
+        start = xp.concat([V, ones, self._random(max(_BLOCK - V.shape[1] - 1, min(k, _BLOCK)))], axis=1)
+        parts = [start[:, first : first + _BLOCK] for first in range(0, start.shape[1], _BLOCK)]
+        image = xp.concat([space.expand(self.measured(part)) for part in parts], axis=1)
+        wait = 0
+        while image.shape[1] and space.size < most_columns(k):
+            image = space.expand(self.measured(image))
+            wait -= 1
+            if space.size < k or wait > 0:
+                continue
+            coefficients, rho = space.galerkin(V, ridge, k)
+            images = (coefficients.T @ space.image.T).T
+            outside = images - ((images.T @ space.columns.P) @ space.columns.P.T).T
+            error = to_numpy(xp.linalg.vector_norm(outside, axis=0) / xp.sqrt(rho))
+            excess = float(np.max(error / (_SURE * self._limit(to_numpy(rho), tol)), initial=0.0))
+            if excess <= 1:
+                break
+            wait = int(math.log(excess, _GAIN))
+        else:
+            coefficients, _ = space.galerkin(V, ridge, _KEPT * k)
+        space.complete(coefficients)
+
+    def _limit(self, values: np.ndarray, tol: float) -> np.ndarray:
+        """Residuals that are allowed, relative to each eigenvalue: B is known to its round-off only."""
+        return np.maximum(tol, 64 * self.eps * values[:1] / values)
+
     def measured(self, block: Array) -> _Columns:
         """Columns with their product with the metric."""
         return _Columns(block, block if self.metric is None else self.metric @ block)
@@ -333,6 +378,11 @@ class PencilSolver:
         """``B @ block``, counted."""
         self.products += block.shape[1]
         return as_dtype(self.B @ block, self.xp.float64)
+
+    def halved(self, product: Callable[[Array], Array], block: Array) -> Array:
+        """The product of a half of B with a block, counted."""
+        self.products += (block.shape[1] + 1) // 2
+        return as_dtype(product(block), self.xp.float64)
 
     def _random(self, columns: int) -> Array:
         """Pseudo-random columns: the same in every run, others at each stage of a run."""
@@ -395,10 +445,13 @@ class _Root:
 
 
 class _Space:
-    """Columns P with ``P^T M P = I``, Q = M P, the image B Q and ``Q^T B Q``; kept as rows, which grow in place."""
+    """Columns P with ``P^T M P = I``, Q = M P, the image B Q and ``Q^T B Q``; kept as rows, which grow in place.
+
+    While it is `halved`, the image is H K Q instead, where ``B = K H K``.
+    """
 
     def __init__(self, solver: PencilSolver) -> None:
-        self.solver, self.size, self.gram = solver, 0, np.zeros((0, 0))
+        self.solver, self.size, self.gram, self.halved = solver, 0, np.zeros((0, 0)), False
         shape = (_ROOM, solver.B.shape[0])
         self._image = solver.xp.empty(shape, dtype=solver.xp.float64, device=solver.like.device)
         self._P = solver.xp.empty_like(self._image)
@@ -430,12 +483,12 @@ class _Space:
         block = block @ _leading_directions(block, xp.ones_like(block.P[0, :]), _NEW)
         if block.P.shape[1] == 0:
             return block.P
-        image = solver.multiply(block.Q)
+        image = solver.halved(solver.B.half, block.Q) if self.halved else solver.multiply(block.Q)
         old, self.size = self.size, self.size + block.P.shape[1]
         if self.size > self._P.shape[0]:
             self._grow()
         self._write(slice(old, self.size), block, image)
-        cross = to_numpy(self.columns.Q.T @ image)
+        cross = to_numpy((self.image if self.halved else self.columns.Q).T @ image)
         corner = 0.5 * (cross[old:] + cross[old:].T)
         self.gram = np.block([[self.gram, cross[:old]], [cross[:old].T, corner]])
         return image
@@ -462,11 +515,20 @@ class _Space:
             return self.galerkin(V, ridge, k)
         coefficients, rho = self.galerkin(V, ridge, size)
         turn, triangle = self.solver.xp.linalg.qr(coefficients)
-        columns, image = self.columns @ turn, (turn.T @ self.image.T).T
-        self.gram = to_numpy(turn).T @ self.gram @ to_numpy(turn)
+        self._turn(turn, (turn.T @ self.image.T).T)
+        return triangle[:, :k], rho[:k]
+
+    def complete(self, coefficients: Array) -> None:
+        """Go from the half to B, and keep the span of some approximations only."""
+        turn, _ = self.solver.xp.linalg.qr(coefficients)
+        self._turn(turn, self.solver.halved(self.solver.B.other_half, (turn.T @ self.image.T).T))
+        self.halved = False
+
+    def _turn(self, turn: Array, image: Array) -> None:
+        columns = self.columns @ turn
+        self.gram = to_numpy(turn).T @ self.gram @ to_numpy(turn)  # the same whether it came from B or from its half
         self.size = turn.shape[1]
         self._write(slice(0, self.size), columns, image)
-        return triangle[:, :k], rho[:k]
 
 
 class _Scaled:

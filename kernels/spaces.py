@@ -336,15 +336,23 @@ class _Shifted:
 
 
 class _CentredSquare:
-    """``K H K`` as an operator: two products with K."""
+    """``K H K`` as an operator: two products with K, which can be had one by one."""
 
     def __init__(self, K: Operator, like: Array) -> None:
         self.K, self.like, self.shape = K.rest if isinstance(K, _Shifted) else K, like, K.shape
         self.stored = isinstance(self.K, DenseGram)
 
     def __matmul__(self, block: Array) -> Array:
+        return self.other_half(self.half(block))
+
+    def half(self, block: Array) -> Array:
+        """``H K @ block``."""
         product = self.K @ block
-        return self.K @ (product - namespace(product).mean(product, axis=0))
+        return product - namespace(product).mean(product, axis=0)
+
+    def other_half(self, block: Array) -> Array:
+        """``K @ block``."""
+        return self.K @ block
 
 
 def _column_mean(K: Operator, like: Array) -> Array:

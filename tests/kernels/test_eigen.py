@@ -174,6 +174,77 @@ def test_long_runs_are_compressed(monkeypatch):
     assert oracles.angle(vectors, Q[:, :3]) < 1e-6
 
 
+class Square(Products):
+    """``K H K`` of a kernel matrix that can only be multiplied with."""
+
+    passes = 0
+
+    def times(self, block):
+        self.passes += 1
+        return self.matrix @ block
+
+    def __matmul__(self, block):
+        product = self.times(block)
+        return self.times(product - product.mean(axis=0))
+
+
+class Halves(Square):
+    """Its halves can be multiplied with, too."""
+
+    def half(self, block):
+        product = self.times(block)
+        return product - product.mean(axis=0)
+
+    def other_half(self, block):
+        return self.times(block)
+
+
+def kernel_problem(values, r, seed=1):
+    """K with these eigenvalues, V, and the dense solution of the pencil."""
+    K, rng = spectrum(values)[0], np.random.RandomState(seed)
+    V = K @ rng.randn(len(K), r)
+    return K, V, oracles.pencil(K @ (K - K.mean(axis=0)), V @ V.T + 0.5 * np.eye(len(K)), 40)
+
+
+@pytest.mark.parametrize(("k", "r"), [(1, 1), (5, 50), (40, 3)])
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_a_square_is_solved_by_its_halves(monkeypatch, k, r):
+    """In a first pass; and a second one, with another V, goes on from there."""
+    krylov_everywhere(monkeypatch)
+    values = 1.0 / np.arange(1, 601)
+    solver = PencilSolver(Halves(kernel_problem(values, r)[0]))
+    for seed in (1, 2):
+        _, V, (expected, exact) = kernel_problem(values, r, seed)
+        A, rho, _ = solver.solve(V, 0.5, k)
+        np.testing.assert_allclose(rho, exact[:k], rtol=1e-9)
+        assert oracles.angle(A, expected[:, :k]) < 1e-6
+
+
+@pytest.mark.parametrize("power", [0.5, 3.0])
+def test_halves_take_fewer_passes_over_the_kernel_matrix(monkeypatch, power):
+    krylov_everywhere(monkeypatch)
+    K, V, (expected, _) = kernel_problem(1.0 / np.arange(1, 701) ** power, 1)
+    whole, halves = Square(K), Halves(K)
+    for square in (whole, halves):
+        solver = PencilSolver(square)
+        A, _, _ = solver.solve(V, 0.5, 20)
+        assert oracles.angle(A, expected[:, :20]) < 1e-6
+    assert halves.passes < 0.85 * whole.passes
+
+
+def test_halves_hand_over_what_does_not_converge(monkeypatch):
+    """Where the space has too few columns for its first pass, and where there is nothing to find."""
+    krylov_everywhere(monkeypatch)
+    monkeypatch.setattr(eigen, "most_columns", lambda k: 60)
+    K, V, (expected, _) = kernel_problem(1.0 / np.arange(1, 601) ** 0.5, 2)
+    A, _, _ = PencilSolver(Halves(K)).solve(V, 0.5, 10)
+    assert oracles.angle(A, expected[:, :10]) < 1e-6
+    for K, rank in ((np.ones((300, 300)), 0), (spectrum(np.r_[3.0, 2.0, 1.0, np.zeros(297)])[0], 3)):
+        A, rho, _ = PencilSolver(Halves(K)).solve(K[:, :1] - K[:, 1:2], 0.5, 10)
+        assert A.shape == (300, rank)
+        assert rho.shape == (rank,)
+
+
 def test_single_precision_products_reach_their_own_limit():
     values = 0.8 ** np.arange(700)
     B, Q = spectrum(values)

@@ -1,7 +1,11 @@
+import array_api_strict
 import numpy as np
 import oracles
 import pytest
+from sklearn.metrics.pairwise import rbf_kernel
 
+from shallowda.kernels import eigen
+from shallowda.kernels.arrays import to_numpy
 from shallowda.kernels.mmd import mmd_factor
 from shallowda.kernels.operators import DenseGram
 from shallowda.kernels.spaces import KernelSpace, LinearDual, LinearSample, PrimalSpace, linear_dual
@@ -59,6 +63,22 @@ def test_consistent_dual_equals_primal_and_the_authors_dual_does_not():
     authors = linear_dual(X)
     other = authors.embed(authors.solve(authors.times(E), 0.5, 4)[0])
     assert oracles.angle(embedding, other) > 0.05
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_kernel_space_by_krylov_on_another_library(monkeypatch, dtype):
+    """Its first space comes from products with K alone: the same there as in NumPy, and as by LAPACK."""
+    X, E, M = setting(80, 70, 5)
+    K = rbf_kernel(X, gamma=0.1).astype(dtype)
+    expected, values = oracles.spectral(K.astype(float), M, 0.5, 4)
+    monkeypatch.setattr(eigen, "solver_for", lambda order, k: "block krylov")
+    monkeypatch.setattr(eigen, "_DENSE_SHARE", 0)
+    there = array_api_strict.asarray(K, device=array_api_strict.Device("device1"))
+    for matrix in (K, there):
+        space = KernelSpace(DenseGram(matrix))
+        A, rho, _ = space.solve(space.times(E), 0.5, 4)
+        np.testing.assert_allclose(to_numpy(rho), values, rtol=1e-10 if dtype == "float64" else 1e-4)
+        assert oracles.angle(to_numpy(A), expected) < (1e-7 if dtype == "float64" else 1e-2)
 
 
 def test_linear_sample_never_builds_the_kernel_and_agrees_with_it():
