@@ -39,7 +39,7 @@ from shallowda.kernels.moments import (
     rows_eps,
     weighted_products,
 )
-from shallowda.kernels.operators import DenseGram, Operator
+from shallowda.kernels.operators import DenseGram, Operator, TiledGram
 
 __all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "linear_dual"]
 
@@ -177,13 +177,13 @@ class KernelSpace:
         self.X = X
         diagonal = K.diagonal()
         xp, n = namespace(diagonal), K.shape[0]
-        self.K = K = _Shifted(K, overwrite) if isinstance(K, DenseGram) and K.dtype == xp.float32 else K
+        index = np.sort(np.random.RandomState(0).permutation(n)[:_SAMPLE])
+        self.K = K = _shifted(K, index, overwrite)
         self.eps = float(xp.finfo(K.dtype).eps)
         self.mean = _column_mean(K, diagonal)
         mean_square = float(xp.mean(self.mean))
         trace = float(xp.sum(as_dtype(diagonal, xp.float64)))
         self.offset = _relative(mean_square, trace / n - mean_square)
-        index = np.sort(np.random.RandomState(0).permutation(n)[:_SAMPLE])
         some = as_dtype(K.columns(index), xp.float64) - self.mean[:, None]
         self.diagonal = n * xp.mean(some**2, axis=1)  # of K H K, estimated: it only bounds round-off
         self.solver = PencilSolver(_CentredSquare(K, diagonal), self.eps)
@@ -302,24 +302,21 @@ class _Uncentred:
 
 
 class _Shifted:
-    """A stored float32 kernel matrix as ``K = S + c 1 1^T``, c its mean.
+    """A kernel matrix as ``K = S + c 1 1^T``.
 
     Centring takes constants out of K, so ``K H K = S H S``; and products with S do not spend their digits on them.
 
     Parameters
     ----------
-    gram : DenseGram
-    overwrite : bool
-        Whether to take c out of its matrix in place.
+    rest : Operator
+        S.
+    constant : float
+        c.
     """
 
-    def __init__(self, gram: DenseGram, overwrite: bool) -> None:
-        xp = namespace(gram.K)
-        self.constant = float(xp.mean(as_dtype(xp.mean(gram.K, axis=0), xp.float64)))
-        rest = gram.K if overwrite else xp.asarray(gram.K, copy=True)
-        rest -= self.constant
-        self.rest = DenseGram(rest)
-        self.shape, self.dtype, self.nbytes = gram.shape, gram.dtype, self.rest.nbytes
+    def __init__(self, rest: Operator, constant: float) -> None:
+        self.rest, self.constant = rest, constant
+        self.shape, self.dtype, self.nbytes = rest.shape, rest.dtype, rest.nbytes
 
     def __matmul__(self, block: Array) -> Array:
         """The product with a block (n, b), in float64."""
@@ -333,6 +330,19 @@ class _Shifted:
     def columns(self, index: Any) -> Array:
         """The columns with these numbers."""
         return self.rest.columns(index) + self.constant
+
+
+def _shifted(K: Operator, index: np.ndarray, overwrite: bool) -> Operator:
+    """K in float32 as what is left of it without its mean (in place where a matrix may be written into)."""
+    xp = namespace(K.diagonal())
+    if K.dtype != xp.float32 or not isinstance(K, DenseGram | TiledGram):
+        return K
+    mean = float(xp.mean(as_dtype(xp.mean(K.columns(index), axis=0), xp.float64)))  # about the mean is good enough
+    if isinstance(K, TiledGram):
+        return _Shifted(TiledGram(K.X, K.kernel, K.tile_bytes, mean), mean)
+    rest = K.K if overwrite else xp.asarray(K.K, copy=True)
+    rest -= mean
+    return _Shifted(DenseGram(rest), mean)
 
 
 class _CentredSquare:

@@ -166,6 +166,14 @@ class TestTiledGram(Contract):
         return 30_000
 
 
+class TestTiledGramLessAConstant(TestTiledGram):
+    def make(self, X):
+        return TiledGram(X, RBF, tile_bytes=30_000, constant=0.3)
+
+    def truth(self, X):
+        return RBF(X) - 0.3
+
+
 class TestNystroem(Contract):
     accuracy = 1000  # the inverse root of K_LL divides by small eigenvalues
 

@@ -7,7 +7,8 @@ from sklearn.metrics.pairwise import rbf_kernel
 from shallowda.kernels import eigen
 from shallowda.kernels.arrays import to_numpy
 from shallowda.kernels.mmd import mmd_factor
-from shallowda.kernels.operators import DenseGram
+from shallowda.kernels.operators import DenseGram, TiledGram
+from shallowda.kernels.pairwise import Kernel
 from shallowda.kernels.spaces import KernelSpace, LinearDual, LinearSample, PrimalSpace, linear_dual
 
 SHAPES = [pytest.param(40, 35, 8, id="d<n"), pytest.param(12, 10, 50, id="d>n")]
@@ -79,6 +80,20 @@ def test_kernel_space_by_krylov_on_another_library(monkeypatch, dtype):
         A, rho, _ = space.solve(space.times(E), 0.5, 4)
         np.testing.assert_allclose(to_numpy(rho), values, rtol=1e-10 if dtype == "float64" else 1e-4)
         assert oracles.angle(to_numpy(A), expected) < (1e-7 if dtype == "float64" else 1e-2)
+
+
+@pytest.mark.parametrize("operator", [lambda X, rbf: DenseGram(rbf(X)), TiledGram], ids=["dense", "tiled"])
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_a_mean_of_the_kernel_far_from_zero_costs_single_precision_no_digits(monkeypatch, operator):
+    X, E, M = setting(80, 70, 5, dtype=np.float32)
+    rbf = Kernel("rbf", gamma=1e-4)  # values from 0.99 on
+    expected, values = oracles.spectral(rbf(X.astype(float)), M, 1e-4, 3)
+    monkeypatch.setattr(eigen, "solver_for", lambda order, k: "block krylov")
+    monkeypatch.setattr(eigen, "_DENSE_SHARE", 0)
+    space = KernelSpace(operator(X, rbf))
+    A, rho, _ = space.solve(space.times(E), 1e-4, 3)
+    np.testing.assert_allclose(rho, values, rtol=1e-3)
+    assert oracles.angle(A, expected) < 0.02
 
 
 def test_linear_sample_never_builds_the_kernel_and_agrees_with_it():
