@@ -39,9 +39,9 @@ _BLOCK = 32  # columns multiplied at a time: wider blocks are nearer to BLAS's b
 _SWEEP = 1  # blocks between looks at the residuals
 _FIRST = 6  # times k: columns before the first look
 _GAIN = 30.0  # by which a block may lessen the residuals: it takes some more before the next look
-_SURE = 0.25  # share of the tolerance that an estimate of residuals has to meet
+_MARGIN = 0.25  # share of the tolerance that an estimate of residuals has to meet
 _KEPT = 3  # times k: columns that a later pencil starts from
-_PROBE, _PROBE_STEPS = 8, 1  # columns and blocks that look for what was missed
+_PROBE, _PROBE_STEPS = 8, 3  # columns and blocks that look for what was missed; one block for no more than _BLOCK pairs
 _ROOM = 128  # columns that a space has room for at first
 _PATIENCE = 12  # looks without the residuals getting smaller by half: round-off, or a spectrum without gaps
 _NEW = 0.25  # squared length that a new direction of length one keeps when it is projected once more
@@ -221,6 +221,9 @@ class PencilSolver:
         With ``F = a^{-1/2}`` in the sense ``F^T a F = I`` the problem is the standard one for ``C = F^T B F``; when ``C
         q = rho q`` then ``A = F q rho^{-1/2}``.
 
+        Of more than 32 (nearly) equal eigenvalues among the k largest some may be missed, and smaller ones found for
+        them: a space grown from b columns holds b copies, and the others have to be met by chance.
+
         With a metric, ``M = R R^T`` and ``A = R C`` give the pencil ``(R^T B R, b)`` for C, ``b = R^T V V^T R + ridge
         I``. Krylov spaces do without the root: their columns are ``Q = M P`` with ``P^T M P = I``, and ``R b^{-1} R^T =
         M (ridge I + V V^T M)^{-1}``.
@@ -269,8 +272,8 @@ class PencilSolver:
         root = _Root(self, V, ridge)
         space, before = self._space, self.products
         quick, known = space is not None and tol > TOLERANCE, np.empty(0)
-        # a Krylov space of some random columns has as many copies of an eigenvalue as there are, up to their number
-        sure = space is None and self._start is None and k <= _BLOCK
+        # a space grown from random columns has as many copies of an eigenvalue as there are, up to their number
+        complete = space is None and self._start is None and k <= _BLOCK
         if space is None:
             space = self._space = _Space(self)
             if self._start is None and tol <= TOLERANCE and hasattr(self.B, "half"):
@@ -293,11 +296,12 @@ class PencilSolver:
             if len(open_pairs):
                 some = damped @ from_numpy(np.eye(len(values))[:, open_pairs], V)
                 added = self._sweep(space, root, root.damp(some), _SWEEP)
-            elif (quick and len(values) == k) or sure or space.size == m or _agree(values, known, max(tol, 1e-6)):
+            elif (quick and len(values) == k) or complete or space.size == m or _agree(values, known, max(tol, 1e-6)):
                 break
             else:  # a space may lack copies of an eigenvalue, or what the last V had damped: look elsewhere
                 known = values
-                added = self._sweep(space, root, self.measured(self._random(_PROBE)), _PROBE_STEPS)
+                steps = 1 if k <= _BLOCK else _PROBE_STEPS
+                added = self._sweep(space, root, self.measured(self._random(_PROBE)), steps)
                 if not added:
                     break
             worst, best = float(np.max(error / limit, initial=0.0)), min(best, worst)
@@ -340,12 +344,13 @@ class PencilSolver:
 
         A space that holds V and the constants, and that H K maps into itself, is mapped into itself by K as well (a
         product with K is one with H K and a constant), so by B: it holds solutions. How far the images of approximate
-        solutions stick out of the space says what to add, and estimates their residuals; those are computed later.
+        solutions stick out of the space is an estimate of their residuals; those themselves are computed later.
         """
         xp, m = self.xp, self.B.shape[0]
         space.halved = True
         ones = xp.ones((m, 1), dtype=xp.float64, device=self.like.device)
-        start = xp.concat([V, ones, self._random(max(_BLOCK - V.shape[1] - 1, min(k, _BLOCK)))], axis=1)
+        columns = max(_BLOCK - V.shape[1] - 1, min(k, _BLOCK))  # one block if that leaves enough of them for k copies
+        start = xp.concat([V, ones, self._random(columns)], axis=1)
         parts = [start[:, first : first + _BLOCK] for first in range(0, start.shape[1], _BLOCK)]
         image = xp.concat([space.expand(self.measured(part)) for part in parts], axis=1)
         wait = 0
@@ -358,7 +363,7 @@ class PencilSolver:
             images = (coefficients.T @ space.image.T).T
             outside = images - ((images.T @ space.columns.P) @ space.columns.P.T).T
             error = to_numpy(xp.linalg.vector_norm(outside, axis=0) / xp.sqrt(rho))
-            excess = float(np.max(error / (_SURE * self._limit(to_numpy(rho), tol)), initial=0.0))
+            excess = float(np.max(error / (_MARGIN * self._limit(to_numpy(rho), tol)), initial=0.0))
             if excess <= 1:
                 break
             wait = int(math.log(excess, _GAIN))
@@ -379,7 +384,7 @@ class PencilSolver:
         self.products += block.shape[1]
         return as_dtype(self.B @ block, self.xp.float64)
 
-    def halved(self, product: Callable[[Array], Array], block: Array) -> Array:
+    def multiply_half(self, product: Callable[[Array], Array], block: Array) -> Array:
         """The product of a half of B with a block, counted."""
         self.products += (block.shape[1] + 1) // 2
         return as_dtype(product(block), self.xp.float64)
@@ -483,7 +488,7 @@ class _Space:
         block = block @ _leading_directions(block, xp.ones_like(block.P[0, :]), _NEW)
         if block.P.shape[1] == 0:
             return block.P
-        image = solver.halved(solver.B.half, block.Q) if self.halved else solver.multiply(block.Q)
+        image = solver.multiply_half(solver.B.half, block.Q) if self.halved else solver.multiply(block.Q)
         old, self.size = self.size, self.size + block.P.shape[1]
         if self.size > self._P.shape[0]:
             self._grow()
@@ -515,18 +520,19 @@ class _Space:
             return self.galerkin(V, ridge, k)
         coefficients, rho = self.galerkin(V, ridge, size)
         turn, triangle = self.solver.xp.linalg.qr(coefficients)
+        self.gram = to_numpy(turn).T @ self.gram @ to_numpy(turn)
         self._turn(turn, (turn.T @ self.image.T).T)
         return triangle[:, :k], rho[:k]
 
     def complete(self, coefficients: Array) -> None:
         """Go from the half to B, and keep the span of some approximations only."""
         turn, _ = self.solver.xp.linalg.qr(coefficients)
-        self._turn(turn, self.solver.halved(self.solver.B.other_half, (turn.T @ self.image.T).T))
-        self.halved = False
+        self._turn(turn, self.solver.multiply_half(self.solver.B.other_half, (turn.T @ self.image.T).T))
+        gram = to_numpy(self.columns.Q.T @ self.image)  # anew: its round-off has to be that of the image
+        self.gram, self.halved = 0.5 * (gram + gram.T), False
 
     def _turn(self, turn: Array, image: Array) -> None:
         columns = self.columns @ turn
-        self.gram = to_numpy(turn).T @ self.gram @ to_numpy(turn)  # the same whether it came from B or from its half
         self.size = turn.shape[1]
         self._write(slice(0, self.size), columns, image)
 

@@ -43,14 +43,14 @@ OVERFLOW = "X is so large that products of its features overflow. Scale the feat
 _SHIFT_ROWS = 512  # rows whose mean estimates the mean of all
 _FAR = 2  # standard deviations: a mean nearer to zero costs sums of products less than one digit
 _ONE_HOT = 64  # groups, up to which a product with a one-hot block is the fastest sum (measured: NumPy, 2 cores)
-_SEEN = 16  # times larger blocks of rows that are used as they are, without a copy
+_UNCOPIED = 16  # times larger blocks of rows that need no copy: fewer sums of d x d matrices
 _PANEL = 256  # rows of a d x d matrix that are written at a time
-_RESUM_SHARE = 2  # above half of changed rows, group sums are made anew (measured)
+_RESUM_SHARE = 2  # above half of changed rows, group sums are made anew (measured: rows in C order)
 _GATHERED_BYTES = 2**22  # of changed rows that are copied at a time: memory that need not be asked for again
 
 
 def row_blocks(rows: Array, times: int = 1) -> Iterator[slice]:
-    """Slices that cut the rows into blocks, two of which in float64 fill `Thresholds.row_block_bytes` so many times."""
+    """Slices that cut the rows into blocks, two of which in float64 fill `times` the `Thresholds.row_block_bytes`."""
     n, d = rows.shape
     step = times * max(256, thresholds().row_block_bytes // (16 * max(d, 1)))
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
@@ -172,7 +172,8 @@ def mean_and_scatter(rows: Array | Moments) -> tuple[Array, Array]:
     Where the mean of a feature is far from zero (see `far_mean`), an estimate of it, from a sample of the rows, is
     taken out of every block before its product, so that it costs no digits; what is left is a rank-one correction.
 
-    Cost: one symmetric product of n d^2 flops; memory d^2, twice that and one block where rows are shifted or float32.
+    Cost: one symmetric product of n d^2 flops; memory d^2, twice that for more than one block of rows, and one block
+    where rows have to be copied (shifted, float32, or in a layout that BLAS does not take).
 
     Parameters
     ----------
@@ -209,7 +210,7 @@ def _mean_and_scatter(rows: Array) -> tuple[Array, Array]:
     with np.errstate(over="ignore", invalid="ignore"):  # looked for in the end
         shift = far_mean(xp.mean(some, axis=0), xp.var(some, axis=0))
         as_they_are = shift is None and rows.dtype == xp.float64 and not _is_strided(rows)
-        for block in row_blocks(rows, _SEEN if as_they_are else 1):
+        for block in row_blocks(rows, _UNCOPIED if as_they_are else 1):
             values = _shifted(rows[block, :], shift)
             total += xp.ones_like(values[:, 0]) @ values  # BLAS is twice as fast as a sum
             scatter = _plus_products(scatter, values)
@@ -235,8 +236,12 @@ def _plus_products(products: Array | None, values: Array) -> Array:
 
 
 def _is_strided(rows: Array) -> bool:
-    """Whether BLAS needs a copy of a NumPy array."""
-    return is_numpy(rows) and rows.itemsize not in rows.strides
+    """Whether BLAS needs a copy of a NumPy array: it takes aligned lines of neighbouring entries, one after another."""
+    if not is_numpy(rows):
+        return False
+    near, far = sorted(rows.strides)
+    length = rows.shape[rows.strides.index(near)]
+    return not rows.flags.aligned or near != rows.itemsize or far % near != 0 or far < near * length
 
 
 def _add_square(matrix: Array, vector: Array, factor: float) -> None:

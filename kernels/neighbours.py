@@ -174,7 +174,7 @@ def _decide(
     row, distance = np.empty(len(tile), dtype=np.intp), np.empty(len(tile))
     for part in parts(len(tile), max(1, 2**17 // (size * width))):
         members = np.minimum(tile[part, None] * size + np.arange(size), len(rows) - 1)
-        gaps = rows.take(members, axis=0).astype(np.float64, copy=False)
+        gaps = rows[members].astype(np.float64, copy=False)
         gaps -= queries[query[part], None]  # in place: page faults of new memory would cost more than the rest
         distances = np.einsum("prd,prd->pr", gaps, gaps)
         nearest = distances.argmin(axis=1)[:, None]

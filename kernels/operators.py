@@ -184,9 +184,8 @@ class TiledGram:
         """The product with a block (n, b): n^2 / 2 kernel values and 2 n^2 b flops."""
         X, block = self.X, _block(self, block)
         if library(X) == "cupy" and _device.has(self.kernel):
-            return _device.kernel_times_block(X, X, block, self.kernel) - self.constant * namespace(X).sum(
-                block, axis=0
-            )
+            product = _device.kernel_times_block(X, X, block, self.kernel)
+            return product - self.constant * namespace(X).sum(block, axis=0)
         product = namespace(X).zeros(block.shape, dtype=self.dtype, device=X.device)
         for i, rows in enumerate(self._tiles):
             product[rows, :] += self._less(self.kernel(X[rows, :])) @ block[rows, :]

@@ -177,12 +177,12 @@ class KernelSpace:
         self.X = X
         diagonal = K.diagonal()
         xp, n = namespace(diagonal), K.shape[0]
+        trace = float(xp.sum(as_dtype(diagonal, xp.float64)))
         index = np.sort(np.random.RandomState(0).permutation(n)[:_SAMPLE])
         self.K = K = _shifted(K, index, overwrite)
         self.eps = float(xp.finfo(K.dtype).eps)
         self.mean = _column_mean(K, diagonal)
         mean_square = float(xp.mean(self.mean))
-        trace = float(xp.sum(as_dtype(diagonal, xp.float64)))
         self.offset = _relative(mean_square, trace / n - mean_square)
         some = as_dtype(K.columns(index), xp.float64) - self.mean[:, None]
         self.diagonal = n * xp.mean(some**2, axis=1)  # of K H K, estimated: it only bounds round-off
@@ -333,11 +333,15 @@ class _Shifted:
 
 
 def _shifted(K: Operator, index: np.ndarray, overwrite: bool) -> Operator:
-    """K in float32 as what is left of it without its mean (in place where a matrix may be written into)."""
+    """K as what is left of it without its mean, where that costs little: for tiles, and matrices in float32.
+
+    The mean is that of the columns with the numbers in `index`: near it is good enough. With `overwrite` the matrix is
+    written into.
+    """
     xp = namespace(K.diagonal())
-    if K.dtype != xp.float32 or not isinstance(K, DenseGram | TiledGram):
+    if not isinstance(K, TiledGram) and not (isinstance(K, DenseGram) and K.dtype == xp.float32):
         return K
-    mean = float(xp.mean(as_dtype(xp.mean(K.columns(index), axis=0), xp.float64)))  # about the mean is good enough
+    mean = float(xp.mean(as_dtype(xp.mean(K.columns(index), axis=0), xp.float64)))
     if isinstance(K, TiledGram):
         return _Shifted(TiledGram(K.X, K.kernel, K.tile_bytes, mean), mean)
     rest = K.K if overwrite else xp.asarray(K.K, copy=True)

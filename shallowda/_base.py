@@ -225,8 +225,8 @@ def _base_has(method: str) -> Any:
 class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAwareClassifier, ABC):
     """An adapter: a transformer of both domains and, through its base classifier, a classifier of the target.
 
-    A method implements `_adapt`, which learns from the training rows and returns their embedding, and `_map`, which
-    embeds new rows.
+    A method implements `_adapt`, which learns from the training rows and returns their embedding or None, and `_map`,
+    which embeds new rows.
     """
 
     __metadata_request__transform = {"sample_domain": True}
@@ -237,7 +237,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
     def _adapt(self, X: Array, domains: Domains) -> Array | None:
         """Learn the maps; return the embedding of the training rows, each by the map of its own domain.
 
-        None where it is not at hand: `_map` then makes what is needed of it.
+        None where it is not at hand, and `_map` gives the same for rows that were trained on.
         """
 
     @abstractmethod
@@ -273,9 +273,10 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
     def _learn(
         self, X: Array, domains: Domains, adapt: Callable[[Array, Domains], Array | None], *, whole: bool = False
     ) -> Array:
-        """Adapt to the rows and train the base classifier on the source; returns the embedding.
+        """Adapt to the rows, train the base classifier on the source, and return the embedding of all rows.
 
-        Of a method that can do without it, target rows are embedded only when the `whole` of it is asked for.
+        Where `adapt` gives none and the `whole` is not asked for, only source rows are embedded, for the classifier,
+        and None is returned.
         """
         if domains.continuous and self.estimator is not None:
             name = type(self).__name__
@@ -292,10 +293,10 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
             if trained or not domains.n_classes:
                 Zs = None
             elif Z is None:
-                source = domains.split(rows)[0]
+                source = domains.source_rows(rows)
                 Zs = self._map(source, np.ones(source.shape[0], dtype=bool))
             else:
-                Zs = domains.split(Z)[0]
+                Zs = domains.source_rows(Z)
         if Zs is not None:
             self._train(_as_given(Zs, rows, X), domains)
         self._keep(X)
@@ -360,8 +361,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
     def _embedded(self, X: ArrayLike, sample_domain: Any) -> Array:
         X, source = self._rows(X, sample_domain)
         rows = self._placed(X)
-        Z = as_dtype(self._map(rows, source), rows.dtype)
-        return to_numpy(Z) if is_numpy(X) else Z
+        return _as_given(self._map(rows, source), rows, X)
 
     def _classify(self, method: str, X: ArrayLike, sample_domain: Any) -> np.ndarray:
         check_is_fitted(self)

@@ -94,8 +94,12 @@ class Domains:
 
         A domain whose rows lie together, as `pack_domains` puts them, is a view: not to be written into.
         """
-        source = _selected(X, self.source)
+        source = self.source_rows(X)
         return source, _selected(X, self.target) if self.has_target else source
+
+    def source_rows(self, X: Array) -> Array:
+        """The first part of `split`."""
+        return _selected(X, self.source)
 
 
 def _selected(X: Array, mask: np.ndarray) -> Array:

@@ -135,7 +135,7 @@ def _pls_basis(X: Array, domains: Domains, k: int) -> Array:
     if domains.n_classes < 2:
         raise ValueError("source_basis='pls' needs at least two classes in the source. Use source_basis='pca'.")
     Y = np.eye(domains.n_classes)[domains.labels[domains.source]]
-    weights = PLSRegression(n_components=k, scale=False).fit(to_numpy(domains.split(X)[0]), Y).x_weights_
+    weights = PLSRegression(n_components=k, scale=False).fit(to_numpy(domains.source_rows(X)), Y).x_weights_
     used = np.linalg.norm(weights, axis=0) > 0.5  # columns left at zero once the labels are explained
     return from_numpy(scipy.linalg.qr(weights[:, used], mode="economic")[0], X)
 

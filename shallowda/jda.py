@@ -162,7 +162,7 @@ class JDA(SpectralAdapter):
             A, objective, lengths = self._solve(space, space.times(E), self.ridge, tol=tol)
             A = self._scaled(A, lengths)
             Z = as_dtype(space.embed(A), X.dtype)
-            self._train(domains.split(Z)[0], domains)
+            self._train(domains.source_rows(Z), domains)
             return Pass(objective, self._target_labels(Z, domains), record, (A, Z))
 
         iterative = space.solver.is_iterative(self.n_components)

@@ -232,6 +232,16 @@ def test_halves_take_fewer_passes_over_the_kernel_matrix(monkeypatch, power):
     assert halves.passes < 0.85 * whole.passes
 
 
+@pytest.mark.parametrize("operator", [Square, Halves])
+def test_more_copies_of_an_eigenvalue_of_a_square_than_columns_in_a_block(monkeypatch, operator):
+    krylov_everywhere(monkeypatch)
+    K = spectrum(np.r_[np.repeat([3.0, 2.0, 1.0], 40), np.zeros(680)])[0]
+    V = K @ np.random.RandomState(1).randn(800, 1) / 800
+    _, exact = oracles.pencil(K @ (K - K.mean(axis=0)), V @ V.T + np.eye(800), 40)
+    _, rho, _ = PencilSolver(operator(K)).solve(V, 1.0, 40)
+    np.testing.assert_allclose(rho, exact, rtol=1e-8)
+
+
 def test_halves_hand_over_what_does_not_converge(monkeypatch):
     """Where the space has too few columns for its first pass, and where there is nothing to find."""
     krylov_everywhere(monkeypatch)

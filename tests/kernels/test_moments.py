@@ -57,16 +57,34 @@ def test_a_memory_map_is_read_in_blocks(tmp_path):
     np.testing.assert_array_equal(mean_and_scatter(mapped)[1], mean_and_scatter(X)[1])
 
 
+def unaligned(X):
+    record = np.zeros(len(X), dtype=[("first", "i1"), ("rows", "f8", X.shape[1])])
+    record["rows"] = X
+    return record["rows"]
+
+
 @pytest.mark.parametrize(
     "layout",
-    [np.asfortranarray, lambda X: np.repeat(X, 2, axis=1)[:, ::2], lambda X: np.repeat(X, 2, axis=0)[::2], np.flip],
+    [
+        np.asfortranarray,
+        lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+        lambda X: np.repeat(X, 2, axis=0)[::2],
+        np.flip,
+        np.flipud,
+        np.fliplr,
+        lambda X: np.flip(np.asfortranarray(X), axis=1),
+        lambda X: np.lib.stride_tricks.sliding_window_view(X.ravel()[: len(X) + X.shape[1] - 1], X.shape[1]),
+        unaligned,
+    ],
 )
-def test_moments_of_every_layout(layout):
-    X = np.random.RandomState(0).randn(50, 4)
+@pytest.mark.parametrize("shape", [(50, 4), (900, 300), (30, 1), (1, 30)])
+def test_moments_of_every_layout(layout, shape):
+    X = np.random.RandomState(0).randn(*shape)
     view = layout(X)
     before = view.copy()
     mean, scatter = mean_and_scatter(view)
-    np.testing.assert_allclose(scatter, np.cov(before.T) * 49, atol=1e-12)
+    centred = before - before.mean(axis=0)
+    np.testing.assert_allclose(scatter, centred.T @ centred, atol=1e-11)
     np.testing.assert_allclose(mean, before.mean(axis=0), atol=1e-14)
     np.testing.assert_array_equal(scatter, scatter.T)
     np.testing.assert_array_equal(view, before)

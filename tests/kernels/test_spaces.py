@@ -96,6 +96,28 @@ def test_a_mean_of_the_kernel_far_from_zero_costs_single_precision_no_digits(mon
     assert oracles.angle(A, expected) < 0.02
 
 
+@pytest.mark.parametrize("gamma", [0.1, 1e-3])
+def test_the_offset_is_that_of_the_kernel_whatever_is_taken_off_it(gamma):
+    X, rbf = setting(80, 70, 5, dtype=np.float32)[0], Kernel("rbf", gamma=gamma)
+    expected = KernelSpace(DenseGram(rbf(X.astype(float)))).offset
+    for space in (
+        KernelSpace(DenseGram(rbf(X))),
+        KernelSpace(DenseGram(rbf(X)), overwrite=True),
+        KernelSpace(TiledGram(X, rbf)),
+    ):
+        assert space.offset == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(("n", "gamma"), [(900, 50.0), (1400, 20.0)])
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_single_precision_converges_to_what_its_products_allow(n, gamma):
+    X = np.random.RandomState(0).randn(n, 5).astype(np.float32)
+    X[n // 2 :] += 0.5
+    E, _ = mmd_factor(np.arange(n) < n // 2)
+    space = KernelSpace(DenseGram(Kernel("rbf", gamma=gamma)(X)))
+    space.solve(space.times(E), 1.0, 10)
+
+
 def test_linear_sample_never_builds_the_kernel_and_agrees_with_it():
     X, E, _ = setting(40, 35, 8)
     X = X + 20 * np.eye(8)[0]  # K is not centred: a mean that is far from zero counts
