@@ -47,6 +47,7 @@ _PATIENCE = 12  # looks without the residuals getting smaller by half: round-off
 _NEW = 0.25  # squared length that a new direction of length one keeps when it is projected once more
 _WORN = 30.0  # times that a turn may lengthen round-off, before a product with a metric is made anew
 _MOST_PRODUCTS = 4000  # columns multiplied with B before the solver gives up
+_OVERFLOW = "Products of the rows overflow. Scale them down."
 TOLERANCE = 1e-9  # of residuals, relative to each eigenvalue
 
 logger = logging.getLogger("shallowda")
@@ -251,7 +252,7 @@ class PencilSolver:
                 with np.errstate(over="ignore", invalid="ignore"):  # looked for below
                     self._dense = self._root.T @ self._dense @ self._root
                 if not bool(self.xp.all(self.xp.isfinite(self._dense))):
-                    raise ValueError("Products of the rows overflow. Scale them down.")
+                    raise ValueError(_OVERFLOW)
         root = LowRankPlusDiagonal(V if self._root is None else self._root.T @ V, ridge).inverse_root()
         C = root.adjoint(root.adjoint(self._dense).T)
         rho, vectors = _dense_eigh(C, min(k, C.shape[0]))  # the order is the rank of the metric
@@ -475,6 +476,8 @@ class _Space:
         """Add the directions of the block that are new, leading ones first where they are many; return their image."""
         solver, xp, own = self.solver, self.solver.xp, self.columns
         before = block.lengths()
+        if not bool(xp.all(xp.isfinite(before))):
+            raise ValueError(_OVERFLOW)
         block = block.minus(own, own.Q.T @ block.P)
         turn = _leading_directions(block, before)
         turn = turn[:, : min(turn.shape[1], self._P.shape[1] - self.size)]

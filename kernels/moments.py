@@ -252,8 +252,10 @@ def _add_square(matrix: Array, vector: Array, factor: float) -> None:
 
 def _require_finite(scatter: Array) -> None:
     xp = namespace(scatter)
-    if not bool(xp.all(xp.isfinite(xp.linalg.diagonal(scatter)))):  # no entry is larger than those
-        raise ValueError(OVERFLOW)
+    largest = xp.linalg.diagonal(scatter)  # no entry is larger than those
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not bool(xp.all(xp.isfinite(largest * largest))):  # solvers take squares of the matrix
+            raise ValueError(OVERFLOW)
 
 
 def far_mean(mean: Array, variance: Array) -> Array | None:

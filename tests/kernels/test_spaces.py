@@ -186,9 +186,23 @@ def test_linear_dual_of_dependent_features(rank):
     assert oracles.angle(space.embed(A), dense.embed(B)) < 1e-6
 
 
-def test_rows_whose_products_overflow_are_refused():
+@pytest.mark.parametrize("make", [PrimalSpace, LinearDual])
+def test_rows_whose_products_overflow_are_refused(make):
+    """And squares of those products, which the solvers take."""
     X, E, _ = setting(40, 35, 8)
-    space = LinearDual(1e80 * X)
+    for scale in (1e80, 1e160):
+        with pytest.raises(ValueError, match=r"overflow.*Scale"):
+            make(scale * X)
+    space = make(1e60 * X)
+    A, _, _ = space.solve(space.times(E), 0.5, 4)
+    assert np.isfinite(space.embed(A)).all()
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
+def test_overflow_in_a_krylov_space_is_an_error(monkeypatch):
+    monkeypatch.setattr(eigen, "solver_for", lambda order, k: "block krylov")
+    X, E, _ = setting(80, 70, 40)
+    space = LinearDual(1e70 * X)
     with pytest.raises(ValueError, match=r"overflow.*Scale"):
         space.solve(space.times(E), 0.5, 4)
 
