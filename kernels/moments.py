@@ -148,7 +148,7 @@ class Moments:
             gap = other.mean - self.mean
             scatter = self.scatter + other.scatter
             _add_square(scatter, gap, self.n * (other.n / n))
-        _require_finite(scatter)
+        _require_finite(scatter, 2)  # solvers take its square
         eps, parts = max(self.eps, other.eps), self.parts + other.parts
         return Moments(n, self.mean + gap * (other.n / n), scatter, eps, parts)
 
@@ -216,7 +216,7 @@ def _mean_and_scatter(rows: Array) -> tuple[Array, Array]:
             scatter = _plus_products(scatter, values)
         missed = total / n
         _add_square(scatter, missed, -n)
-    _require_finite(scatter)
+    _require_finite(scatter, 2)  # solvers take its square
     return missed if shift is None else shift + missed, scatter
 
 
@@ -250,12 +250,13 @@ def _add_square(matrix: Array, vector: Array, factor: float) -> None:
         matrix[rows, :] += factor * (vector[rows, None] * vector[None, :])
 
 
-def _require_finite(scatter: Array) -> None:
-    xp = namespace(scatter)
-    largest = xp.linalg.diagonal(scatter)  # no entry is larger than those
+def _require_finite(matrix: Array, power: int = 1) -> None:
+    """That no entry of a positive semi-definite matrix, taken to a power, overflows."""
+    xp = namespace(matrix)
     with np.errstate(over="ignore", invalid="ignore"):
-        if not bool(xp.all(xp.isfinite(largest * largest))):  # solvers take squares of the matrix
-            raise ValueError(OVERFLOW)
+        largest = xp.linalg.diagonal(matrix) ** power  # no entry is larger than those
+    if not bool(xp.all(xp.isfinite(largest))):
+        raise ValueError(OVERFLOW)
 
 
 def far_mean(mean: Array, variance: Array) -> Array | None:
