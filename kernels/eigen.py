@@ -274,7 +274,7 @@ class PencilSolver:
         space, before = self._space, self.products
         quick, known = space is not None and tol > TOLERANCE, np.empty(0)
         # a space grown from random columns has as many copies of an eigenvalue as there are, up to their number
-        complete = space is None and self._start is None and k <= _BLOCK
+        all_copies = space is None and self._start is None and k <= _BLOCK
         if space is None:
             space = self._space = _Space(self)
             if self._start is None and tol <= TOLERANCE and hasattr(self.B, "half"):
@@ -297,7 +297,7 @@ class PencilSolver:
             if len(open_pairs):
                 some = damped @ from_numpy(np.eye(len(values))[:, open_pairs], V)
                 added = self._sweep(space, root, root.damp(some), _SWEEP)
-            elif (quick and len(values) == k) or complete or space.size == m or _agree(values, known, max(tol, 1e-6)):
+            elif (quick and len(values) == k) or all_copies or space.size == m or _agree(values, known, max(tol, 1e-6)):
                 break
             else:  # a space may lack copies of an eigenvalue, or what the last V had damped: look elsewhere
                 known = values

@@ -19,14 +19,9 @@ def problem(m=60, r=5, rank=40, seed=0):
 
 
 @pytest.fixture(params=["lapack", "krylov"])
-def solver(request, monkeypatch):
+def solver(request):
     if request.param == "krylov":
-        krylov_everywhere(monkeypatch)
-
-
-def krylov_everywhere(monkeypatch):
-    monkeypatch.setattr(eigen, "solver_for", lambda order, k: "block krylov")
-    monkeypatch.setattr(eigen, "_DENSE_SHARE", 0)
+        request.getfixturevalue("krylov_everywhere")
 
 
 class Products:
@@ -208,9 +203,9 @@ def kernel_problem(values, r, seed=1):
 
 @pytest.mark.parametrize(("k", "r"), [(1, 1), (5, 50), (40, 3)])
 @pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
-def test_a_square_is_solved_by_its_halves(monkeypatch, k, r):
+@pytest.mark.usefixtures("krylov_everywhere")
+def test_a_square_is_solved_by_its_halves(k, r):
     """In a first pass; and a second one, with another V, goes on from there."""
-    krylov_everywhere(monkeypatch)
     values = 1.0 / np.arange(1, 601)
     solver = PencilSolver(Halves(kernel_problem(values, r)[0]))
     for seed in (1, 2):
@@ -221,8 +216,8 @@ def test_a_square_is_solved_by_its_halves(monkeypatch, k, r):
 
 
 @pytest.mark.parametrize("power", [0.5, 3.0])
-def test_halves_take_fewer_passes_over_the_kernel_matrix(monkeypatch, power):
-    krylov_everywhere(monkeypatch)
+@pytest.mark.usefixtures("krylov_everywhere")
+def test_halves_take_fewer_passes_over_the_kernel_matrix(power):
     K, V, (expected, _) = kernel_problem(1.0 / np.arange(1, 701) ** power, 1)
     whole, halves = Square(K), Halves(K)
     for square in (whole, halves):
@@ -233,8 +228,8 @@ def test_halves_take_fewer_passes_over_the_kernel_matrix(monkeypatch, power):
 
 
 @pytest.mark.parametrize("operator", [Square, Halves])
-def test_more_copies_of_an_eigenvalue_of_a_square_than_columns_in_a_block(monkeypatch, operator):
-    krylov_everywhere(monkeypatch)
+@pytest.mark.usefixtures("krylov_everywhere")
+def test_more_copies_of_an_eigenvalue_of_a_square_than_columns_in_a_block(operator):
     K = spectrum(np.r_[np.repeat([3.0, 2.0, 1.0], 40), np.zeros(680)])[0]
     V = K @ np.random.RandomState(1).randn(800, 1) / 800
     _, exact = oracles.pencil(K @ (K - K.mean(axis=0)), V @ V.T + np.eye(800), 40)
@@ -242,9 +237,9 @@ def test_more_copies_of_an_eigenvalue_of_a_square_than_columns_in_a_block(monkey
     np.testing.assert_allclose(rho, exact, rtol=1e-8)
 
 
+@pytest.mark.usefixtures("krylov_everywhere")
 def test_halves_hand_over_what_does_not_converge(monkeypatch):
     """Where the space has too few columns for its first pass, and where there is nothing to find."""
-    krylov_everywhere(monkeypatch)
     monkeypatch.setattr(eigen, "most_columns", lambda k: 60)
     K, V, (expected, _) = kernel_problem(1.0 / np.arange(1, 601) ** 0.5, 2)
     A, _, _ = PencilSolver(Halves(K)).solve(V, 0.5, 10)
@@ -324,9 +319,9 @@ def test_spaces_that_use_up_a_singular_metric(monkeypatch, rank):
         V = V + 0.05 * R @ rng.randn(rank, 3)
 
 
+@pytest.mark.usefixtures("krylov_everywhere")
 def test_the_product_with_a_metric_does_not_wear_off(monkeypatch):
     """Columns that lose most of their length to earlier ones keep ``Q = M P``, pass after pass."""
-    krylov_everywhere(monkeypatch)
     monkeypatch.setattr(eigen, "_SWEEP", 2)  # the second block of a sweep lies nearly in the space
     B, V, M, (inner, _), R = metric_problem(300, 300, 3, 0, decay=4.0)
     solver, rng = PencilSolver(B, metric=M), np.random.RandomState(1)

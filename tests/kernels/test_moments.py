@@ -84,7 +84,7 @@ def test_moments_of_every_layout(layout, shape):
     before = view.copy()
     mean, scatter = mean_and_scatter(view)
     centred = before - before.mean(axis=0)
-    np.testing.assert_allclose(scatter, centred.T @ centred, atol=1e-11)
+    np.testing.assert_allclose(scatter, centred.T @ centred, atol=1e-12)
     np.testing.assert_allclose(mean, before.mean(axis=0), atol=1e-14)
     np.testing.assert_array_equal(scatter, scatter.T)
     np.testing.assert_array_equal(view, before)

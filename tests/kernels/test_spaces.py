@@ -4,7 +4,6 @@ import oracles
 import pytest
 from sklearn.metrics.pairwise import rbf_kernel
 
-from shallowda.kernels import eigen
 from shallowda.kernels.arrays import to_numpy
 from shallowda.kernels.mmd import mmd_factor
 from shallowda.kernels.operators import DenseGram, TiledGram
@@ -67,13 +66,12 @@ def test_consistent_dual_equals_primal_and_the_authors_dual_does_not():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_kernel_space_by_krylov_on_another_library(monkeypatch, dtype):
+@pytest.mark.usefixtures("krylov_everywhere")
+def test_kernel_space_by_krylov_on_another_library(dtype):
     """Its first space comes from products with K alone: the same there as in NumPy, and as by LAPACK."""
     X, E, M = setting(80, 70, 5)
     K = rbf_kernel(X, gamma=0.1).astype(dtype)
     expected, values = oracles.spectral(K.astype(float), M, 0.5, 4)
-    monkeypatch.setattr(eigen, "solver_for", lambda order, k: "block krylov")
-    monkeypatch.setattr(eigen, "_DENSE_SHARE", 0)
     there = array_api_strict.asarray(K, device=array_api_strict.Device("device1"))
     for matrix in (K, there):
         space = KernelSpace(DenseGram(matrix))
@@ -84,12 +82,11 @@ def test_kernel_space_by_krylov_on_another_library(monkeypatch, dtype):
 
 @pytest.mark.parametrize("operator", [lambda X, rbf: DenseGram(rbf(X)), TiledGram], ids=["dense", "tiled"])
 @pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
-def test_a_mean_of_the_kernel_far_from_zero_costs_single_precision_no_digits(monkeypatch, operator):
+@pytest.mark.usefixtures("krylov_everywhere")
+def test_a_mean_of_the_kernel_far_from_zero_costs_single_precision_no_digits(operator):
     X, E, M = setting(80, 70, 5, dtype=np.float32)
     rbf = Kernel("rbf", gamma=1e-4)  # values from 0.99 on
     expected, values = oracles.spectral(rbf(X.astype(float)), M, 1e-4, 3)
-    monkeypatch.setattr(eigen, "solver_for", lambda order, k: "block krylov")
-    monkeypatch.setattr(eigen, "_DENSE_SHARE", 0)
     space = KernelSpace(operator(X, rbf))
     A, rho, _ = space.solve(space.times(E), 1e-4, 3)
     np.testing.assert_allclose(rho, values, rtol=1e-3)
@@ -114,8 +111,10 @@ def test_single_precision_converges_to_what_its_products_allow(n, gamma):
     X = np.random.RandomState(0).randn(n, 5).astype(np.float32)
     X[n // 2 :] += 0.5
     E, _ = mmd_factor(np.arange(n) < n // 2)
-    space = KernelSpace(DenseGram(Kernel("rbf", gamma=gamma)(X)))
-    space.solve(space.times(E), 1.0, 10)
+    rbf = Kernel("rbf", gamma=gamma)
+    single, double = (KernelSpace(DenseGram(rbf(rows))) for rows in (X, X.astype(float)))
+    found, expected = (space.solve(space.times(E), 1.0, 10)[1] for space in (single, double))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_linear_sample_never_builds_the_kernel_and_agrees_with_it():
@@ -199,8 +198,8 @@ def test_rows_whose_products_overflow_are_refused(make):
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
-def test_overflow_in_a_krylov_space_is_an_error(monkeypatch):
-    monkeypatch.setattr(eigen, "solver_for", lambda order, k: "block krylov")
+@pytest.mark.usefixtures("krylov_everywhere")
+def test_overflow_in_a_krylov_space_is_an_error():
     X, E, _ = setting(80, 70, 40)
     space = LinearDual(1e70 * X)
     with pytest.raises(ValueError, match=r"overflow.*Scale"):
