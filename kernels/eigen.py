@@ -8,7 +8,8 @@ is ``g M^{-1}`` instead, with M the Gram matrix of the features: M is multiplied
 Small problems go to LAPACK's subset solver. Above, B is only multiplied with blocks of columns: block Krylov spaces
 with full orthogonalisation, whose convergence is measured by residuals. For the ``K H K`` of a kernel matrix the first
 space is made by products with K, one for a step where B takes two. Pencils that share B (the passes of one fit) share
-the space: `PencilSolver` keeps it, with its image under B, so that a later pass starts from what is known.
+what the first one found: `PencilSolver` keeps leading eigenvectors of B and the last solutions, with their images under
+B. A later pass starts from them and from its own V, which is all that changed.
 
 Everything returned here is in descending order, without what is zero to working precision (such vectors are noise), and
 with fixed signs (the entry of largest modulus in each vector is positive).
@@ -40,12 +41,12 @@ _SWEEP = 1  # blocks between looks at the residuals
 _FIRST = 6  # times k: columns before the first look
 _GAIN = 30.0  # by which a block may lessen the residuals: it takes some more before the next look
 _MARGIN = 0.25  # share of the tolerance that an estimate of residuals has to meet
-_KEPT = 3  # times k: columns that a later pencil starts from
+_KEPT = 3  # times k: eigenvectors of B that later pencils start from, and what a space that grew too large keeps
 _PROBE, _PROBE_STEPS = 8, 3  # columns and blocks that look for what was missed; one block for no more than _BLOCK pairs
-_ROOM = 128  # columns that a space has room for at first
+_ROOM = 256  # columns that a space has room for at first
 _PATIENCE = 12  # looks without the residuals getting smaller by half: round-off, or a spectrum without gaps
 _NEW = 0.25  # squared length that a new direction of length one keeps when it is projected once more
-_WORN = 30.0  # times that a turn may lengthen round-off, before a product with a metric is made anew
+_WORN = 100.0  # times that a turn may lengthen round-off, before a product with a metric is made anew
 _MOST_PRODUCTS = 4000  # columns multiplied with B before the solver gives up
 _OVERFLOW = "Products of the rows overflow. Scale them down."
 TOLERANCE = 1e-9  # of residuals, relative to each eigenvalue
@@ -270,33 +271,41 @@ class PencilSolver:
 
     def _solve_krylov(self, V: Array, ridge: float, k: int, tol: float) -> tuple[Array, Array, Array]:
         xp, m = self.xp, self.B.shape[0]
-        root = _Root(self, V, ridge)
-        space, before = self._space, self.products
-        quick, known = space is not None and tol > TOLERANCE, np.empty(0)
+        before, known, first = self.products, np.empty(0), self._space is None
+        space = self._space = self._space or _Space(self)
         # a space grown from random columns has as many copies of an eigenvalue as there are, up to their number
-        all_copies = space is None and self._start is None and k <= _BLOCK
-        if space is None:
-            space = self._space = _Space(self)
-            if self._start is None and tol <= TOLERANCE and hasattr(self.B, "half"):
-                self._sweep_halves(space, V, ridge, k, tol)
-            else:
-                start = self._random(_BLOCK) if self._start is None else self._start
-                self._sweep(space, root, self.measured(start), max(_FIRST * k // _BLOCK, _SWEEP))
-            coefficients, rho = space.galerkin(V, ridge, k)
-        else:
-            coefficients, rho = space.compressed(V, ridge, k, _KEPT * k)
+        all_copies = first and self._start is None and k <= _BLOCK
+        quick = not first and tol > TOLERANCE
+        looks_elsewhere = k <= _BLOCK and not (all_copies or quick)
+        if not first:
+            space.restart(_KEPT * k)
+        space.aim(V)
+        root = _Root(space, V, ridge)
+        if first and self._start is None and tol <= TOLERANCE and hasattr(self.B, "half"):
+            self._sweep_halves(space, V, ridge, k, tol)
+        elif first:
+            start = self._random(_BLOCK) if self._start is None else self._start
+            self._sweep(space, root, self.measured(start), max(_FIRST * k // _BLOCK, _SWEEP))
+        elif V.shape[1] < k or self.metric is not None:  # cheaper than the residuals that would bring V in
+            space.expand(root.outside, root.lengths)
+        coefficients, rho = space.galerkin(ridge, k)
         worst = best = np.inf
         stalled = 0
         while True:
             P, X = space.columns @ coefficients
-            residual = (coefficients.T @ space.image.T - rho[:, None] * ((X.T @ V) @ V.T + ridge * P.T)).T
-            damped = root.damp(self.measured(residual))
+            across = coefficients.T @ space.across  # X^T V
+            residual = (coefficients.T @ space.image.T - rho[:, None] * (across @ V.T + ridge * P.T)).T
+            rest, along = root.split(self.measured(residual))
             values = to_numpy(rho)
-            error, limit = to_numpy(damped.lengths()) / math.sqrt(ridge), values * self._limit(values, tol)
+            error = to_numpy(root.damped_lengths(rest, along)) / math.sqrt(ridge)
+            limit = values * self._limit(values, tol)
             open_pairs = np.flatnonzero(error > limit)
             if len(open_pairs):
-                some = damped @ from_numpy(np.eye(len(values))[:, open_pairs], V)
-                added = self._sweep(space, root, root.damp(some), _SWEEP)
+                chosen = from_numpy(open_pairs, V)
+                some = root.damped(rest.taken(chosen), xp.take(along, chosen, axis=1))
+                if looks_elsewhere and not len(known) and len(open_pairs) <= _BLOCK - _PROBE:  # room for what follows
+                    known, some = values, some.beside(self.measured(self._random(_PROBE)))
+                added = self._sweep(space, root, some, _SWEEP)
             elif (quick and len(values) == k) or all_copies or space.size == m or _agree(values, known, max(tol, 1e-6)):
                 break
             else:  # a space may lack copies of an eigenvalue, or what the last V had damped: look elsewhere
@@ -323,7 +332,8 @@ class PencilSolver:
                     stacklevel=2,
                 )
                 break
-            coefficients, rho = space.compressed(V, ridge, k, _KEPT * k, above=most_columns(k))
+            coefficients, rho = space.compressed(ridge, k, _KEPT * k, above=most_columns(k))
+        space.keep(coefficients)
         logger.info("order %d: %d products, a space of %d columns", m, self.products - before, space.size)
         count = int(np.count_nonzero(values > m * self.eps * values[:1]))
         scale = xp.sqrt(rho[:count])
@@ -337,7 +347,7 @@ class PencilSolver:
         for _ in range(steps - 1):
             if image.shape[1] == 0:
                 break
-            image = space.expand(root.damp(root.damp(self.measured(image))))
+            image = space.expand(root.damped(*root.split(self.measured(image))))
         return space.size > size
 
     def _sweep_halves(self, space: _Space, V: Array, ridge: float, k: int, tol: float) -> None:
@@ -360,7 +370,7 @@ class PencilSolver:
             wait -= 1
             if space.size < k or wait > 0:
                 continue
-            coefficients, rho = space.galerkin(V, ridge, k)
+            coefficients, rho = space.galerkin(ridge, k)
             images = (coefficients.T @ space.image.T).T
             outside = images - ((images.T @ space.columns.P) @ space.columns.P.T).T
             error = to_numpy(xp.linalg.vector_norm(outside, axis=0) / xp.sqrt(rho))
@@ -369,7 +379,7 @@ class PencilSolver:
                 break
             wait = int(math.log(excess, _GAIN))
         else:
-            coefficients, _ = space.galerkin(V, ridge, _KEPT * k)
+            coefficients, _ = space.galerkin(ridge, _KEPT * k)
         space.complete(coefficients)
 
     def _limit(self, values: np.ndarray, tol: float) -> np.ndarray:
@@ -412,6 +422,18 @@ class _Columns(NamedTuple):
         P = self.P - (coefficients.T @ others.P.T).T
         return _Columns(P, P if self.Q is self.P else self.Q - (coefficients.T @ others.Q.T).T)
 
+    def taken(self, index: Array) -> _Columns:
+        """The columns with these numbers."""
+        xp = namespace(self.P)
+        P = xp.take(self.P.T, index, axis=0).T
+        return _Columns(P, P if self.Q is self.P else xp.take(self.Q.T, index, axis=0).T)
+
+    def beside(self, others: _Columns) -> _Columns:
+        """These columns and others."""
+        xp = namespace(self.P)
+        P = xp.concat([self.P.T, others.P.T]).T
+        return _Columns(P, P if self.Q is self.P else xp.concat([self.Q.T, others.Q.T]).T)
+
     def lengths(self) -> Array:
         """Norms of the columns, of shape (b,): in the metric."""
         xp = namespace(self.P)
@@ -422,44 +444,59 @@ class _Columns(NamedTuple):
 
 
 class _Root:
-    """Multiplies by the inverse root of ``I + V V^T M / ridge``, which is symmetric in the metric.
+    """Multiplies by powers of the inverse root of ``I + V V^T M / ridge``, which is symmetric in the metric.
 
     With ``V / sqrt(ridge) = U diag(s) W^T`` and ``U^T M U = I``, directions in U are damped by ``(1 + s^2)^{-1/2}`` and
     those that are orthogonal to U kept. The two parts are kept apart, and the projection is done twice: see
     `InverseRoot`, which is the same for a metric that is the identity.
+
+    Of a basis of V, the part `outside` a space and the `lengths` of the whole are kept: they cost nothing more.
     """
 
-    def __init__(self, solver: PencilSolver, V: Array, ridge: float) -> None:
-        xp = solver.xp
+    def __init__(self, space: _Space, V: Array, ridge: float) -> None:
+        xp = space.solver.xp
         self.damping = xp.zeros((0, 1), dtype=V.dtype, device=V.device)
-        self.basis = _Columns(V, V)
+        self.basis = self.outside = _Columns(V, V)
+        self.lengths = self.basis.lengths()
         if V.shape[1]:  # not every library decomposes an empty matrix
             Q, triangle = xp.linalg.qr(V)
-            columns = solver.measured(Q)
+            columns, self.outside = space.measured(Q)
+            self.lengths = columns.lengths()
             values, vectors = psd_eigh(columns.P.T @ columns.Q)
             lengths = xp.sqrt(values)
             turn, s, _ = xp.linalg.svd((vectors * lengths).T @ triangle / math.sqrt(ridge), full_matrices=False)
             self.basis = columns @ ((vectors / lengths) @ turn)
             self.damping = (1.0 / xp.hypot(s, xp.ones_like(s)))[:, None]
 
-    def damp(self, block: _Columns) -> _Columns:
-        """The product with a block."""
+    def split(self, block: _Columns) -> tuple[_Columns, Array]:
+        """The part of a block that is orthogonal to U, and the coefficients of the other."""
         along = self.basis.Q.T @ block.P
         rest = block.minus(self.basis, along)
-        again = self.basis.Q.T @ rest.P
-        return rest.minus(self.basis, again - self.damping * along)
+        return rest.minus(self.basis, self.basis.Q.T @ rest.P), along
+
+    def damped_lengths(self, rest: _Columns, along: Array) -> Array:
+        """Norms of the products of the inverse root with the columns of a block that was split."""
+        xp = namespace(along)
+        return xp.hypot(rest.lengths(), xp.linalg.vector_norm(self.damping * along, axis=0))
+
+    def damped(self, rest: _Columns, along: Array) -> _Columns:
+        """The product of its square, the inverse, with a block that was split."""
+        return rest.minus(self.basis, -(self.damping**2) * along)
 
 
 class _Space:
     """Columns P with ``P^T M P = I``, Q = M P, the image B Q and ``Q^T B Q``; kept as rows, which grow in place.
 
-    While it is `halved`, the image is H K Q instead, where ``B = K H K``.
+    While it is `halved`, the image is H K Q instead, where ``B = K H K``. The first `core` columns are eigenvectors of
+    B, as well as they are known; `solutions` are coefficients of the last pencil's, `across` is Q^T V for V of `aim`.
     """
 
     def __init__(self, solver: PencilSolver) -> None:
         self.solver, self.size, self.gram, self.halved = solver, 0, np.zeros((0, 0)), False
         shape = (_ROOM, solver.B.shape[0])
         self._image = solver.xp.empty(shape, dtype=solver.xp.float64, device=solver.like.device)
+        self.core, self.solutions = 0, self._image[:0, :0]
+        self._V = self.across = self.solutions
         self._P = solver.xp.empty_like(self._image)
         self._Q = self._P if solver.metric is None else solver.xp.empty_like(self._image)
 
@@ -472,10 +509,26 @@ class _Space:
     def image(self) -> Array:
         return self._image[: self.size, :].T
 
-    def expand(self, block: _Columns) -> Array:
-        """Add the directions of the block that are new, leading ones first where they are many; return their image."""
+    def aim(self, V: Array) -> None:
+        """Have ``Q^T V`` at hand from now on."""
+        self._V, self.across = V, self.columns.Q.T @ V
+
+    def measured(self, block: Array) -> tuple[_Columns, _Columns]:
+        """Columns with their product with the metric, and their part outside the space, which is what is multiplied."""
+        own = self.columns
+        inside = own.Q.T @ block
+        outside = self.solver.measured(block - (inside.T @ own.P.T).T)
+        Q = block if own.Q is own.P else outside.Q + (inside.T @ own.Q.T).T
+        return _Columns(block, Q), outside
+
+    def expand(self, block: _Columns, before: Array | None = None) -> Array:
+        """Add the directions of the block that are new, leading ones first where they are many; return their image.
+
+        What is new is measured against the lengths of the columns `before` some of it was taken out.
+        """
         solver, xp, own = self.solver, self.solver.xp, self.columns
-        before = block.lengths()
+        lengths = block.lengths()
+        before = lengths if before is None else before
         if not bool(xp.all(xp.isfinite(before))):
             raise ValueError(_OVERFLOW)
         block = block.minus(own, own.Q.T @ block.P)
@@ -484,7 +537,7 @@ class _Space:
         if turn.shape[1] == 0:
             return block.P @ turn
         block = block @ turn
-        if block.Q is not block.P and float(xp.max(xp.abs(before[:, None] * turn))) > _WORN:
+        if block.Q is not block.P and float(xp.max(xp.abs(lengths[:, None] * turn))) > _WORN:
             block = solver.measured(block.P)  # round-off in M P grew with the turn
         block = block.minus(own, own.Q.T @ block.P)  # once more: the first time leaves round-off
         # what is lost now was no new direction
@@ -497,8 +550,10 @@ class _Space:
             self._grow()
         self._write(slice(old, self.size), block, image)
         cross = to_numpy((self.image if self.halved else self.columns.Q).T @ image)
-        corner = 0.5 * (cross[old:] + cross[old:].T)
-        self.gram = np.block([[self.gram, cross[:old]], [cross[:old].T, corner]])
+        self.across = xp.concat([self.across, block.Q.T @ self._V])
+        self.gram = np.pad(self.gram, (0, block.P.shape[1]))
+        self.gram[:, old:], self.gram[old:, :old] = cross, cross[:old].T
+        self.gram[old:, old:] = 0.5 * (cross[old:] + cross[old:].T)
         return image
 
     def _grow(self) -> None:
@@ -511,33 +566,58 @@ class _Space:
         if self._Q is not self._P:
             self._Q[place, :] = block.Q.T
 
-    def galerkin(self, V: Array, ridge: float, k: int) -> tuple[Array, Array]:
+    def galerkin(self, ridge: float, k: int) -> tuple[Array, Array]:
         """Best approximations in the space: coefficients y of ``X = Q y``, scaled to ``X^T a X = I``, and rho."""
-        root = LowRankPlusDiagonal(to_numpy(self.columns.Q.T @ V), ridge).inverse_root()
+        root = LowRankPlusDiagonal(to_numpy(self.across), ridge).inverse_root()
         rho, vectors = _dense_eigh(root.adjoint(root.adjoint(self.gram).T), min(k, self.size))
         return from_numpy(root.apply(vectors), self.solver.like), from_numpy(rho, self.solver.like)
 
-    def compressed(self, V: Array, ridge: float, k: int, size: int, above: int = 0) -> tuple[Array, Array]:
+    def compressed(self, ridge: float, k: int, size: int, above: int) -> tuple[Array, Array]:
         """`galerkin`, for which a space of more columns than `above` keeps the span of `size` approximations only."""
         if self.size <= max(size, above):
-            return self.galerkin(V, ridge, k)
-        coefficients, rho = self.galerkin(V, ridge, size)
+            return self.galerkin(ridge, k)
+        coefficients, rho = self.galerkin(ridge, size)
         turn, triangle = self.solver.xp.linalg.qr(coefficients)
-        self.gram = to_numpy(turn).T @ self.gram @ to_numpy(turn)
-        self._turn(turn, (turn.T @ self.image.T).T)
+        self._turn(turn)
         return triangle[:, :k], rho[:k]
+
+    def keep(self, coefficients: Array) -> None:
+        """Take these for the last solutions; columns that came after them have no part in them."""
+        xp, (size, k) = self.solver.xp, coefficients.shape
+        later = xp.zeros((self.size - size, k), dtype=coefficients.dtype, device=coefficients.device)
+        self.solutions = xp.concat([coefficients, later])
+
+    def restart(self, size: int) -> None:
+        """Keep the leading `size` eigenvectors of B, as they were found once, and the span of the last solutions."""
+        xp = self.solver.xp
+        if not self.core:
+            _, vectors = np.linalg.eigh(self.gram)
+            turn = from_numpy(vectors[:, ::-1], self.solver.like)
+            self._turn(turn)
+            self.core, self.solutions = min(size, self.size), turn.T @ self.solutions
+        if self.size > self.core:
+            turn, _ = xp.linalg.qr(self.solutions[self.core :, :])
+            self._turn(turn, self.core)
 
     def complete(self, coefficients: Array) -> None:
         """Go from the half to B, and keep the span of some approximations only."""
         turn, _ = self.solver.xp.linalg.qr(coefficients)
-        self._turn(turn, self.solver.multiply_half(self.solver.B.other_half, (turn.T @ self.image.T).T))
+        self._turn(turn)
+        self._image[: self.size, :] = self.solver.multiply_half(self.solver.B.other_half, self.image).T
         gram = to_numpy(self.columns.Q.T @ self.image)  # anew: its round-off has to be that of the image
         self.gram, self.halved = 0.5 * (gram + gram.T), False
 
-    def _turn(self, turn: Array, image: Array) -> None:
-        columns = self.columns @ turn
-        self.size = turn.shape[1]
-        self._write(slice(0, self.size), columns, image)
+    def _turn(self, turn: Array, first: int = 0) -> None:
+        """Turn the columns from `first` on."""
+        part = slice(first, self.size)
+        P = self._P[part, :].T
+        columns = _Columns(P, P if self._Q is self._P else self._Q[part, :].T) @ turn
+        image = (turn.T @ self._image[part, :]).T
+        self.across = self.solver.xp.concat([self.across[:first, :], turn.T @ self.across[first:, :]])
+        self.core, self.size = first, first + turn.shape[1]
+        self._write(slice(first, self.size), columns, image)
+        whole = scipy.linalg.block_diag(np.eye(first), to_numpy(turn))
+        self.gram = whole.T @ self.gram @ whole
 
 
 class _Scaled:
@@ -564,7 +644,7 @@ def _leading_directions(block: _Columns, before: Array, least: float = 1e-24) ->
     scale = to_numpy(1.0 / xp.where(before > 0, before, xp.ones_like(before)))
     gram = scale[:, None] * to_numpy(block.P.T @ block.Q) * scale
     squares, turn = np.linalg.eigh(0.5 * (gram + gram.T))
-    kept = np.flatnonzero(squares > max(least, 1e-14 * squares[-1]))[::-1][:_BLOCK]
+    kept = np.flatnonzero(squares > max(least, 1e-14 * squares.max(initial=0.0)))[::-1][:_BLOCK]
     return from_numpy(scale[:, None] * turn[:, kept] / np.sqrt(squares[kept]), before)
 
 

@@ -2,9 +2,10 @@
 
 The nearest row of a query q is the one with the largest score ``q.x - ||x||^2 / 2``, so that one matrix product ranks
 all rows. For NumPy arrays that product only *screens*: it is done in float32 and only the best score of every short run
-of rows (a tile) is kept. Whatever comes within the error bound of the best is then compared by its float64 distance. So
-the answer is exact, the product costs half of a float64 one, and no index is carried through it. Per entry this is one
-multiply-add per feature plus one comparison, and all of it is BLAS or a NumPy reduction on a block that stays in cache.
+of rows (a tile) is kept. Rows that come within the error bound of the best are then compared by their float64
+distances, where there is more than one. So the answer is exact, the product costs half of a float64 one, and no index
+is carried through it. Per entry this is one multiply-add per feature plus one comparison, and all of it is BLAS or a
+NumPy reduction on a block that stays in cache.
 """
 
 from __future__ import annotations
@@ -166,23 +167,27 @@ def _decide(
     error = (width + 5) * (
         limits.eps * (norms * reach + reach**2 / 2) + np.finfo(np.float64).eps * (norms + reach) ** 2 + limits.tiny
     )
-    floor = (best.max(axis=0) - 2 * error).astype(tiles.dtype)
-    near = np.flatnonzero(best >= np.nextafter(floor, tiles.dtype.type(-np.inf)))
-    tile, query = np.divmod(near, m)
+    floor = np.nextafter((best.max(axis=0) - 2 * error).astype(tiles.dtype), tiles.dtype.type(-np.inf))
+    tile, query = np.divmod(np.flatnonzero(best >= floor), m)
     decided = np.bincount(query, minlength=m) <= most
     tile, query = tile[decided[query]], query[decided[query]]
-    row, distance = np.empty(len(tile), dtype=np.intp), np.empty(len(tile))
+    # in these tiles, the rows within the error bound: nearly always there is one, and nothing left to compare
+    lifted, several = np.ascontiguousarray(lifted.T), np.bincount(query, minlength=m) > 1
+    row, distance = np.zeros(len(tile), dtype=np.intp), np.full(len(tile), np.inf)
     for part in parts(len(tile), max(1, 2**17 // (size * width))):
-        members = np.minimum(tile[part, None] * size + np.arange(size), len(rows) - 1)
-        gaps = rows[members].astype(np.float64, copy=False)
-        gaps -= queries[query[part], None]  # in place: page faults of new memory would cost more than the rest
-        distances = np.einsum("prd,prd->pr", gaps, gaps)
-        nearest = distances.argmin(axis=1)[:, None]
-        row[part] = np.take_along_axis(members, nearest, axis=1)[:, 0]
-        distance[part] = np.take_along_axis(distances, nearest, axis=1)[:, 0]
+        asking = query[part]
+        scores = np.einsum("prd,pd->pr", tiles[tile[part]], lifted[asking])
+        pair, place = np.nonzero(scores >= floor[asking, None])
+        near = np.minimum(tile[part][pair] * size + place, len(rows) - 1)
+        rivals = np.flatnonzero(several[asking[pair]] | (np.bincount(pair, minlength=len(asking))[pair] > 1))
+        gaps = np.subtract(rows[near[rivals]], queries[asking[pair[rivals]]], dtype=np.float64)
+        squares = np.zeros(len(pair))
+        squares[rivals] = np.einsum("pd,pd->p", gaps, gaps)
+        order = np.lexsort((near, squares, pair))[::-1]  # the last one written, the nearest, stays
+        row[part][pair[order]], distance[part][pair[order]] = near[order], squares[order]
     index = np.full(m, -1, dtype=np.intp)
     order = np.lexsort((row, distance, query))[::-1]
-    index[query[order]] = row[order]  # the last one written, the nearest, stays
+    index[query[order]] = row[order]
     return index
 
 

@@ -297,8 +297,9 @@ class _Uncentred:
         self.scatter, self.mean, self.n, self.shape = scatter, mean, n, scatter.shape
 
     def __matmul__(self, block: Array) -> Array:
-        product = (block.T @ self.scatter).T  # short and wide: see `symmetric_product`
-        return product + self.mean[:, None] * (self.n * (self.mean @ block))
+        rows = block.T @ self.scatter  # short and wide: see `symmetric_product`
+        rows += (self.n * (self.mean @ block))[:, None] * self.mean[None, :]
+        return rows.T
 
 
 class _Shifted:

@@ -85,7 +85,7 @@ class JDA(SpectralAdapter):
 
     Notes
     -----
-    Cost: one Gram pass n d^2 (or one kernel matrix), then per pass some 4 k products with it, n d k for the embedding,
+    Cost: one Gram pass n d^2 (or one kernel matrix), then per pass up to 3 k products with it, n d k for the embedding,
     class sums of the rows whose label changed, and ns nt k for nearest neighbours: with very many rows pass a cheaper
     `estimator`, such as ``NearestCentroid()``. Passes share a Krylov space and run at a tolerance that suffices for
     labels; the pass that is kept is solved at full precision, and labels count as settled when they are also those of

@@ -129,6 +129,20 @@ def test_no_convergence_is_a_warning_with_the_residual(monkeypatch):
         top_eigh(spectrum(np.linspace(1, 0.9, 800))[0], 5)
 
 
+def test_a_pencil_after_one_that_did_not_converge(monkeypatch):
+    monkeypatch.setattr(eigen, "TAKEOVER_ORDER", 0)
+    B, V = spectrum(1.0 / np.arange(1, 801))[0], 0.1 * np.random.RandomState(0).randn(800, 2)
+    solver = PencilSolver(B)
+    with monkeypatch.context() as patch:
+        patch.setattr(eigen, "_MOST_PRODUCTS", 60)
+        with pytest.warns(ConvergenceWarning, match="did not converge"):
+            solver.solve(V, 0.5, 12)
+    expected = oracles.pencil(B, V @ V.T + 0.5 * np.eye(800), 12)
+    A, rho, _ = solver.solve(V, 0.5, 12)
+    np.testing.assert_allclose(rho, expected[1], rtol=1e-10)
+    assert oracles.angle(A, expected[0]) < 1e-6
+
+
 def test_pencils_that_share_a_matrix_share_the_work():
     """And each is solved as if it were the first."""
     values = 1.0 / np.arange(1, 901)
@@ -144,6 +158,27 @@ def test_pencils_that_share_a_matrix_share_the_work():
         assert oracles.angle(A, expected) < 1e-6
         V = V + 0.01 * rng.randn(900, 6)
     assert max(counts[1:]) < counts[0]
+    solver.solve(V, 0.5, 12)
+    before = solver.products
+    solver.solve(V, 0.5, 12)  # nothing changed: V itself, and a look for what may be missing
+    assert solver.products - before <= 6 + eigen._PROBE
+
+
+@pytest.mark.parametrize("columns", [0, 3, 40])
+@pytest.mark.parametrize("metric", [False, True])
+@pytest.mark.usefixtures("krylov_everywhere")
+def test_pencils_that_have_nothing_but_the_matrix_in_common(metric, columns):
+    """Whatever their V, of more columns than a block or of none."""
+    rng = np.random.RandomState(0)
+    B, _, M, _, R = metric_problem(250, 250, 3, 0)
+    solver = PencilSolver(B, metric=M if metric else None)
+    R = R if metric else np.eye(250)
+    for r, tol in ((2, 1e-4), (columns, 1e-4), (columns, 1e-9), (1, 1e-9)):
+        V = rng.randn(250, r) * 0.5
+        A, rho, _ = solver.solve(V, 0.4, 15, tol)
+        expected, values = oracles.pencil(R.T @ B @ R, R.T @ V @ V.T @ R + 0.4 * np.eye(250), 15)
+        np.testing.assert_allclose(rho, values, rtol=max(1e-8, 0.1 * tol))
+        assert oracles.angle(A, R @ expected) < max(1e-6, 100 * tol)
 
 
 def test_a_loose_tolerance_takes_fewer_products():
@@ -167,6 +202,8 @@ def test_long_runs_are_compressed(monkeypatch):
     assert solver._space.size <= 100
     np.testing.assert_allclose(found, values[:3], rtol=1e-10)
     assert oracles.angle(vectors, Q[:, :3]) < 1e-6
+    V = 0.3 * np.random.RandomState(0).randn(900, 2)  # the next pencil starts from what was kept
+    np.testing.assert_allclose(solver.solve(V, 1.0, 3)[1], oracles.pencil(B, V @ V.T + np.eye(900), 3)[1], rtol=1e-10)
 
 
 class Square(Products):
@@ -362,11 +399,13 @@ def test_a_matrix_with_one_eigenvalue(m, k):
     np.testing.assert_allclose(V.T @ A, 0, atol=1e-10)
 
 
-def test_what_earlier_pencils_damped_is_found_again():
-    B = np.diag(np.r_[100.0, 10.0 * np.arange(1, 2000) ** -1.5])
-    q, solver = np.eye(2000, 1), PencilSolver(B)
+@pytest.mark.parametrize("tol", [1e-9, 1e-4])
+@pytest.mark.parametrize("place", [0, 7])
+def test_what_earlier_pencils_damped_is_found_again(place, tol):
+    B = np.diag(np.roll(np.r_[100.0, 10.0 * np.arange(1, 2000) ** -1.5], place))
+    q, solver = np.eye(2000)[:, place : place + 1], PencilSolver(B)
     for V in (1e4 * q, 2e4 * q):
-        solver.solve(V, 1.0, 10)
+        solver.solve(V, 1.0, 10, tol)
     np.testing.assert_allclose(solver.solve(0 * q, 1.0, 10)[1][:2], [100.0, 10.0])
 
 
