@@ -271,14 +271,17 @@ class PencilSolver:
 
     def _solve_krylov(self, V: Array, ridge: float, k: int, tol: float) -> tuple[Array, Array, Array]:
         xp, m = self.xp, self.B.shape[0]
-        before, known, first = self.products, np.empty(0), self._space is None
-        space = self._space = self._space or _Space(self)
+        before, known = self.products, np.empty(0)
+        if self._space is not None and k > self._space.k:
+            self._space = None  # too small
+        first = self._space is None
+        space = self._space = self._space or _Space(self, k)
         # a space grown from random columns has as many copies of an eigenvalue as there are, up to their number
         all_copies = first and self._start is None and k <= _BLOCK
         quick = not first and tol > TOLERANCE
         looks_elsewhere = k <= _BLOCK and not (all_copies or quick)
         if not first:
-            space.restart(_KEPT * k)
+            space.restart()
         space.aim(V)
         root = _Root(space, V, ridge)
         if first and self._start is None and tol <= TOLERANCE and hasattr(self.B, "half"):
@@ -460,7 +463,7 @@ class _Root:
         self.lengths = self.basis.lengths()
         if V.shape[1]:  # not every library decomposes an empty matrix
             Q, triangle = xp.linalg.qr(V)
-            columns, self.outside = space.measured(Q)
+            columns, self.outside = space.parted(Q)
             self.lengths = columns.lengths()
             values, vectors = psd_eigh(columns.P.T @ columns.Q)
             lengths = xp.sqrt(values)
@@ -489,14 +492,14 @@ class _Space:
 
     While it is `halved`, the image is H K Q instead, where ``B = K H K``. The first `core` columns are eigenvectors of
     B, as well as they are known; `solutions` are coefficients of the last pencil's, `across` is Q^T V for V of `aim`.
+    Made for up to k solutions.
     """
 
-    def __init__(self, solver: PencilSolver) -> None:
-        self.solver, self.size, self.gram, self.halved = solver, 0, np.zeros((0, 0)), False
+    def __init__(self, solver: PencilSolver, k: int) -> None:
+        self.solver, self.k, self.size, self.gram, self.halved = solver, k, 0, np.zeros((0, 0)), False
         shape = (_ROOM, solver.B.shape[0])
         self._image = solver.xp.empty(shape, dtype=solver.xp.float64, device=solver.like.device)
-        self.core, self.solutions = 0, self._image[:0, :0]
-        self._V = self.across = self.solutions
+        self.core, self.solutions, self.across, self._V = 0, *(3 * [self._image[:0, :0]])
         self._P = solver.xp.empty_like(self._image)
         self._Q = self._P if solver.metric is None else solver.xp.empty_like(self._image)
 
@@ -513,7 +516,7 @@ class _Space:
         """Have ``Q^T V`` at hand from now on."""
         self._V, self.across = V, self.columns.Q.T @ V
 
-    def measured(self, block: Array) -> tuple[_Columns, _Columns]:
+    def parted(self, block: Array) -> tuple[_Columns, _Columns]:
         """Columns with their product with the metric, and their part outside the space, which is what is multiplied."""
         own = self.columns
         inside = own.Q.T @ block
@@ -587,14 +590,14 @@ class _Space:
         later = xp.zeros((self.size - size, k), dtype=coefficients.dtype, device=coefficients.device)
         self.solutions = xp.concat([coefficients, later])
 
-    def restart(self, size: int) -> None:
-        """Keep the leading `size` eigenvectors of B, as they were found once, and the span of the last solutions."""
+    def restart(self) -> None:
+        """Keep leading eigenvectors of B, as they were found once, and columns beside them for the last solutions."""
         xp = self.solver.xp
         if not self.core:
             _, vectors = np.linalg.eigh(self.gram)
             turn = from_numpy(vectors[:, ::-1], self.solver.like)
             self._turn(turn)
-            self.core, self.solutions = min(size, self.size), turn.T @ self.solutions
+            self.core, self.solutions = min(_KEPT * self.k, self.size), turn.T @ self.solutions
         if self.size > self.core:
             turn, _ = xp.linalg.qr(self.solutions[self.core :, :])
             self._turn(turn, self.core)
@@ -608,7 +611,7 @@ class _Space:
         self.gram, self.halved = 0.5 * (gram + gram.T), False
 
     def _turn(self, turn: Array, first: int = 0) -> None:
-        """Turn the columns from `first` on."""
+        """Turn the columns from `first` on: those before them are the core, if any."""
         part = slice(first, self.size)
         P = self._P[part, :].T
         columns = _Columns(P, P if self._Q is self._P else self._Q[part, :].T) @ turn

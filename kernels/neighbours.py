@@ -172,22 +172,22 @@ def _decide(
     decided = np.bincount(query, minlength=m) <= most
     tile, query = tile[decided[query]], query[decided[query]]
     # in these tiles, the rows within the error bound: nearly always there is one, and nothing left to compare
-    lifted, several = np.ascontiguousarray(lifted.T), np.bincount(query, minlength=m) > 1
-    row, distance = np.zeros(len(tile), dtype=np.intp), np.full(len(tile), np.inf)
+    wanted, several = np.ascontiguousarray(lifted.T), np.bincount(query, minlength=m) > 1
+    row, distance = np.empty(len(tile), dtype=np.intp), np.empty(len(tile))
     for part in parts(len(tile), max(1, 2**17 // (size * width))):
         asking = query[part]
-        scores = np.einsum("prd,pd->pr", tiles[tile[part]], lifted[asking])
-        pair, place = np.nonzero(scores >= floor[asking, None])
-        near = np.minimum(tile[part][pair] * size + place, len(rows) - 1)
-        rivals = np.flatnonzero(several[asking[pair]] | (np.bincount(pair, minlength=len(asking))[pair] > 1))
-        gaps = np.subtract(rows[near[rivals]], queries[asking[pair[rivals]]], dtype=np.float64)
-        squares = np.zeros(len(pair))
-        squares[rivals] = np.einsum("pd,pd->p", gaps, gaps)
-        order = np.lexsort((near, squares, pair))[::-1]  # the last one written, the nearest, stays
-        row[part][pair[order]], distance[part][pair[order]] = near[order], squares[order]
+        near = np.einsum("prd,pd->pr", tiles[tile[part]], wanted[asking]) >= floor[asking, None]
+        distances = np.where(near, 0.0, np.inf)
+        pair, place = np.nonzero(near & (several[asking] | (near.sum(axis=1) > 1))[:, None])
+        members = np.minimum(tile[part, None] * size + np.arange(size), len(rows) - 1)
+        gaps = np.subtract(rows[members[pair, place]], queries[asking[pair]], dtype=np.float64)
+        distances[pair, place] = np.einsum("pd,pd->p", gaps, gaps)
+        nearest = distances.argmin(axis=1)[:, None]
+        row[part] = np.take_along_axis(members, nearest, axis=1)[:, 0]
+        distance[part] = np.take_along_axis(distances, nearest, axis=1)[:, 0]
     index = np.full(m, -1, dtype=np.intp)
     order = np.lexsort((row, distance, query))[::-1]
-    index[query[order]] = row[order]
+    index[query[order]] = row[order]  # the last one written, the nearest, stays
     return index
 
 

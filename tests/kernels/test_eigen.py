@@ -409,6 +409,14 @@ def test_what_earlier_pencils_damped_is_found_again(place, tol):
     np.testing.assert_allclose(solver.solve(0 * q, 1.0, 10)[1][:2], [100.0, 10.0])
 
 
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+def test_fewer_and_then_more_solutions(monkeypatch):
+    monkeypatch.setattr(eigen, "TAKEOVER_ORDER", 0)
+    solver, values = PencilSolver(spectrum(1.0 / np.arange(1, 1201))[0]), 1.0 / np.arange(1, 51)
+    for k in (30, 3, 20, 3, 3, 50):
+        np.testing.assert_allclose(solver.solve(np.zeros((1200, 0)), 1.0, k)[1], values[:k], rtol=1e-8)
+
+
 def test_more_solutions_than_before():
     solver = PencilSolver(spectrum(1.0 / np.arange(1, 901))[0])
     solver.solve(np.zeros((900, 0)), 1.0, 5)
