@@ -276,21 +276,11 @@ class PencilSolver:
             self._space = None  # too small
         first = self._space is None
         space = self._space = self._space or _Space(self, k)
+        root = self._begin(space, V, ridge, k, tol) if first else self._resume(space, V, ridge, k)
         # a space grown from random columns has as many copies of an eigenvalue as there are, up to their number
         all_copies = first and self._start is None and k <= _BLOCK
         quick = not first and tol > TOLERANCE
         looks_elsewhere = k <= _BLOCK and not (all_copies or quick)
-        if not first:
-            space.restart()
-        space.aim(V)
-        root = _Root(space, V, ridge)
-        if first and self._start is None and tol <= TOLERANCE and hasattr(self.B, "half"):
-            self._sweep_halves(space, V, ridge, k, tol)
-        elif first:
-            start = self._random(_BLOCK) if self._start is None else self._start
-            self._sweep(space, root, self.measured(start), max(_FIRST * k // _BLOCK, _SWEEP))
-        elif V.shape[1] < k or self.metric is not None:  # cheaper than the residuals that would bring V in
-            space.expand(root.outside, root.lengths)
         coefficients, rho = space.galerkin(ridge, k)
         worst = best = np.inf
         stalled = 0
@@ -342,6 +332,26 @@ class PencilSolver:
         scale = xp.sqrt(rho[:count])
         lengths = xp.linalg.vector_norm(coefficients[:, :count], axis=0) / scale
         return fix_signs(X[:, :count] / scale), rho[:count], lengths
+
+    def _begin(self, space: _Space, V: Array, ridge: float, k: int, tol: float) -> _Root:
+        """Fill a new space, from random columns or from the start."""
+        space.aim(V)
+        root = _Root(space, V, ridge)
+        if self._start is None and tol <= TOLERANCE and hasattr(self.B, "half"):
+            self._sweep_halves(space, V, ridge, k, tol)
+        else:
+            start = self._random(_BLOCK) if self._start is None else self._start
+            self._sweep(space, root, self.measured(start), max(_FIRST * k // _BLOCK, _SWEEP))
+        return root
+
+    def _resume(self, space: _Space, V: Array, ridge: float, k: int) -> _Root:
+        """Start from what the space keeps, and from V where that costs less than residuals that would bring it in."""
+        space.restart()
+        space.aim(V)
+        root = _Root(space, V, ridge)
+        if V.shape[1] < k or self.metric is not None:
+            space.expand(root.outside, root.lengths)
+        return root
 
     def _sweep(self, space: _Space, root: _Root, block: _Columns, steps: int) -> bool:
         """Grow the space by the Krylov sequence of the block; whether it grew."""
@@ -417,25 +427,21 @@ class _Columns(NamedTuple):
     Q: Array
 
     def __matmul__(self, turn: Array) -> _Columns:
-        P = (turn.T @ self.P.T).T  # short and wide, as they are stored
-        return _Columns(P, P if self.Q is self.P else (turn.T @ self.Q.T).T)
+        return _of_both(lambda columns: (turn.T @ columns.T).T, self)  # short and wide, as they are stored
 
     def minus(self, others: _Columns, coefficients: Array) -> _Columns:
         """What is left without ``others @ coefficients``."""
-        P = self.P - (coefficients.T @ others.P.T).T
-        return _Columns(P, P if self.Q is self.P else self.Q - (coefficients.T @ others.Q.T).T)
+        return _of_both(lambda columns, basis: columns - (coefficients.T @ basis.T).T, self, others)
 
     def taken(self, index: Array) -> _Columns:
         """The columns with these numbers."""
         xp = namespace(self.P)
-        P = xp.take(self.P.T, index, axis=0).T
-        return _Columns(P, P if self.Q is self.P else xp.take(self.Q.T, index, axis=0).T)
+        return _of_both(lambda columns: xp.take(columns.T, index, axis=0).T, self)
 
     def beside(self, others: _Columns) -> _Columns:
         """These columns and others."""
         xp = namespace(self.P)
-        P = xp.concat([self.P.T, others.P.T]).T
-        return _Columns(P, P if self.Q is self.P else xp.concat([self.Q.T, others.Q.T]).T)
+        return _of_both(lambda *columns: xp.concat([some.T for some in columns]).T, self, others)
 
     def lengths(self) -> Array:
         """Norms of the columns, of shape (b,): in the metric."""
@@ -444,6 +450,12 @@ class _Columns(NamedTuple):
             return xp.linalg.vector_norm(self.P, axis=0)
         squares = xp.sum(self.P * self.Q, axis=0)
         return xp.sqrt(xp.where(squares > 0, squares, xp.zeros_like(squares)))
+
+
+def _of_both(linear: Callable[..., Array], *columns: _Columns) -> _Columns:
+    """A linear function of P and of Q; of one only where they are the same."""
+    P = linear(*(some.P for some in columns))
+    return _Columns(P, P if columns[0].Q is columns[0].P else linear(*(some.Q for some in columns)))
 
 
 class _Root:
@@ -499,14 +511,14 @@ class _Space:
         self.solver, self.k, self.size, self.gram, self.halved = solver, k, 0, np.zeros((0, 0)), False
         shape = (_ROOM, solver.B.shape[0])
         self._image = solver.xp.empty(shape, dtype=solver.xp.float64, device=solver.like.device)
-        self.core, self.solutions, self.across, self._V = 0, *(3 * [self._image[:0, :0]])
+        self.core, self.solutions = 0, self._image[:0, :0]
+        self._V = self.across = self._image[:0, :0]
         self._P = solver.xp.empty_like(self._image)
         self._Q = self._P if solver.metric is None else solver.xp.empty_like(self._image)
 
     @property
     def columns(self) -> _Columns:
-        P = self._P[: self.size, :].T
-        return _Columns(P, P if self._Q is self._P else self._Q[: self.size, :].T)
+        return self._stored(slice(self.size))
 
     @property
     def image(self) -> Array:
@@ -564,6 +576,10 @@ class _Space:
         self._P, self._image = (xp.concat([rows, xp.empty_like(rows)]) for rows in (self._P, self._image))
         self._Q = self._P if one else xp.concat([self._Q, xp.empty_like(self._Q)])
 
+    def _stored(self, place: slice) -> _Columns:
+        P = self._P[place, :].T
+        return _Columns(P, P if self._Q is self._P else self._Q[place, :].T)
+
     def _write(self, place: slice, block: _Columns, image: Array) -> None:
         self._P[place, :], self._image[place, :] = block.P.T, image.T
         if self._Q is not self._P:
@@ -613,8 +629,7 @@ class _Space:
     def _turn(self, turn: Array, first: int = 0) -> None:
         """Turn the columns from `first` on: those before them are the core, if any."""
         part = slice(first, self.size)
-        P = self._P[part, :].T
-        columns = _Columns(P, P if self._Q is self._P else self._Q[part, :].T) @ turn
+        columns = self._stored(part) @ turn
         image = (turn.T @ self._image[part, :]).T
         self.across = self.solver.xp.concat([self.across[:first, :], turn.T @ self.across[first:, :]])
         self.core, self.size = first, first + turn.shape[1]
