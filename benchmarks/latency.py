@@ -23,7 +23,7 @@ from sklearn.preprocessing import Normalizer
 from threadpoolctl import threadpool_limits
 
 from shallowda import ARTL, BDA, CORAL, GFK, JDA, TJM, SubspaceAlignment, TCAEstimator, make_pipeline
-from shallowda.benchmark.environment import environment
+from shallowda.bench.environment import environment
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "latency.json"

@@ -16,8 +16,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from shallowda.benchmark import load_preset, plan, run
-from shallowda.benchmark.environment import environment
+from shallowda.bench import load_preset, plan, run
+from shallowda.bench.environment import environment
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "papers.json"

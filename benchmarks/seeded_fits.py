@@ -3,8 +3,8 @@
     python benchmarks/seeded_fits.py before.npz              # on the old code
     python benchmarks/seeded_fits.py after.npz before.npz    # on the new code: what differs, and by how much
 
-Kept of every fit are the predictions, the embedding or the scores of all rows, the objectives and the fitted arrays. One
-BLAS thread; both files have to come from one machine. The exit status is 1 where a result differs at all.
+Kept of every fit are the predictions, the embedding or the scores of all rows, the objectives and the fitted arrays.
+One BLAS thread; both files have to come from one machine. The exit status is 1 where a result differs at all.
 """
 
 from __future__ import annotations

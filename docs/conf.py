@@ -72,8 +72,8 @@ MODULES = [
     "shallowda.diagnosis",
     "shallowda.datasets",
     "shallowda.features",
-    "shallowda.benchmark",
-    "shallowda.streaming",
+    "shallowda.bench",
+    "shallowda.drift",
 ]
 
 # -- theme ----------------------------------------------------------------------------------------------------------

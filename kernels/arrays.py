@@ -7,13 +7,16 @@ is only imported when such an array arrives.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
 
 __all__ = [
+    "ArrayHolder",
     "as_dtype",
     "from_numpy",
     "is_foreign",
@@ -112,6 +115,28 @@ def from_numpy(array: np.ndarray, like: Any) -> Any:
         return array
     array = np.require(array, requirements=["C", "W"])  # torch wants no read-only one
     return namespace(like).asarray(array, device=like.device)
+
+
+class ArrayHolder(ABC):
+    """An object made of arrays, which move from one library or device to another together."""
+
+    @abstractmethod
+    def moved(self, move: Callable[[Array], Array]) -> Self:
+        """A copy in which `move` was applied to every array.
+
+        Parameters
+        ----------
+        move : callable
+            Takes an array and returns it elsewhere.
+        """
+
+    def to_numpy(self) -> Self:
+        """The same with NumPy arrays."""
+        return self.moved(to_numpy)
+
+    def like(self, array: Array) -> Self:
+        """The same where an array is: see `from_numpy`."""
+        return self.moved(lambda part: from_numpy(part, array))
 
 
 def on_backend(array: Any, backend: str) -> Any:

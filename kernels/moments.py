@@ -15,7 +15,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
-from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, merge_rows, namespace, take_rows, to_numpy
+from shallowda.kernels.arrays import (
+    Array,
+    ArrayHolder,
+    as_dtype,
+    from_numpy,
+    is_numpy,
+    merge_rows,
+    namespace,
+    take_rows,
+    to_numpy,
+)
 from shallowda.kernels.eigen import fix_signs, psd_eigh, top_eigh
 from shallowda.kernels.planning import thresholds
 from shallowda.kernels.threads import parts
@@ -107,7 +117,7 @@ def _identity(rows: np.ndarray) -> tuple:
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
+class Moments(ArrayHolder):
     """Number, mean and scatter matrix of rows that come in parts; ``one + other`` are those of both parts together.
 
     They stand for the rows where nothing else is asked of them: in `mean_and_scatter`, `scatter_spectrum`,
@@ -152,13 +162,9 @@ class Moments:
         eps, parts = max(self.eps, other.eps), self.parts + other.parts
         return Moments(n, self.mean + gap * (other.n / n), scatter, eps, parts)
 
-    def like(self, rows: Array) -> Moments:
-        """The same where the rows are: see `from_numpy`."""
-        return replace(self, mean=from_numpy(self.mean, rows), scatter=from_numpy(self.scatter, rows))
-
-    def to_numpy(self) -> Moments:
-        """The same with NumPy arrays."""
-        return replace(self, mean=to_numpy(self.mean), scatter=to_numpy(self.scatter))
+    def moved(self, move: Callable[[Array], Array]) -> Moments:
+        """The same with every array where `move` takes it."""
+        return replace(self, mean=move(self.mean), scatter=move(self.scatter))
 
 
 def rows_eps(rows: Array | Moments) -> float:
@@ -478,7 +484,7 @@ def _scatter_noise(scatter: Array, mean: Array, n_rows: int, rows_eps: float, pa
     return float((scatter.shape[0] + parts**0.5) * eps * trace + n_rows * (n_rows * eps) ** 2 * square + entries)
 
 
-class CovarianceRoot:
+class CovarianceRoot(ArrayHolder):
     """Powers of ``cov(rows) + ridge I`` applied to row blocks, from the spectrum of the covariance.
 
     The covariance (divisor n - 1) is held as ``V diag(s) V^T`` with at most ``min(d, n - 1)`` columns, so nothing of
@@ -504,10 +510,10 @@ class CovarianceRoot:
         self.mean, values, self.vectors = scatter_spectrum(rows)
         self.variances = values / (rows.shape[0] - 1)
 
-    def to_numpy(self) -> CovarianceRoot:
-        """The same with NumPy arrays."""
+    def moved(self, move: Callable[[Array], Array]) -> CovarianceRoot:
+        """The same with every array where `move` takes it."""
         moved = copy(self)
-        moved.mean, moved.variances, moved.vectors = map(to_numpy, (self.mean, self.variances, self.vectors))
+        moved.mean, moved.variances, moved.vectors = map(move, (self.mean, self.variances, self.vectors))
         return moved
 
     def power(self, rows: Array, exponent: float) -> Array:
@@ -522,7 +528,7 @@ class CovarianceRoot:
         -------
         product : array of shape (m, d), float64
         """
-        vectors, variances = from_numpy(self.vectors, rows), from_numpy(self.variances, rows)
+        vectors, variances = self.vectors, self.variances
         coordinates = rows @ vectors
         inside = (coordinates * (variances + self.ridge) ** exponent) @ vectors.T
         full_rank = vectors.shape[1] == vectors.shape[0]

@@ -4,47 +4,35 @@ Rows of a labelled source domain and of an unlabelled target domain go in togeth
 out. See the README for a five-line example and `shallowda.domains` for how rows are marked.
 """
 
+import importlib as _importlib
 import os as _os
+import pkgutil as _pkgutil
+import re as _re
 
 if not _os.path.isdir(_os.path.join(__path__[0], "kernels")):  # a source tree: kernels/ stands beside this package
     __path__.append(_os.path.dirname(__path__[0]))
 
-from shallowda._version import __version__
-from shallowda.artl import ARTL
-from shallowda.auto_adapt import AutoAdapt, portfolio
-from shallowda.bda import BDA
-from shallowda.coral import CORAL
-from shallowda.domains import NoTargetWarning, pack_domains
-from shallowda.gfk import GFK, rank_of_domains
-from shallowda.jda import JDA
-from shallowda.nearest import OneNearestNeighbor
-from shallowda.persistence import load, save
-from shallowda.pipeline import LabeledOnly, PerDomain, make_pipeline
-from shallowda.streaming import TargetDrift
-from shallowda.subspace_alignment import SubspaceAlignment
-from shallowda.tca import TCAEstimator
-from shallowda.tjm import TJM
+# The stub is the list of exports, and a name is imported when it is first asked for: `import shallowda` costs the same
+# however many methods there are. (Read as data of the package, the stub is found in a zip archive too.)
+_STUB = (_pkgutil.get_data(__name__, "__init__.pyi") or b"").decode("utf-8")
 
-__all__ = [
-    "ARTL",
-    "BDA",
-    "CORAL",
-    "GFK",
-    "JDA",
-    "TJM",
-    "AutoAdapt",
-    "LabeledOnly",
-    "NoTargetWarning",
-    "OneNearestNeighbor",
-    "PerDomain",
-    "SubspaceAlignment",
-    "TCAEstimator",
-    "TargetDrift",
-    "__version__",
-    "load",
-    "make_pipeline",
-    "pack_domains",
-    "portfolio",
-    "rank_of_domains",
-    "save",
-]
+#: Module that defines each public name; public modules stand under the name of this package.
+EXPORTS = {name: module for module, name in _re.findall(r"^from (\S+) import (\w+) as", _STUB, _re.MULTILINE)}
+
+__all__ = sorted(name for name, module in EXPORTS.items() if module != __name__)  # noqa: PLE0605: it is a list of str
+
+
+def __getattr__(name: str) -> object:
+    """An export, or a public module of this package, imported now."""
+    if name not in EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = EXPORTS[name]
+    if module == __name__:
+        return _importlib.import_module(f"{module}.{name}")
+    value = getattr(_importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *EXPORTS})

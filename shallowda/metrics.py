@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 
-from shallowda._rows import two_samples
+from shallowda.core.rows import two_samples
 from shallowda.kernels.discrepancies import (
     bures_squared,
     central_moments,

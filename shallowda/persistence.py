@@ -8,6 +8,7 @@ is larger than memory.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,39 +27,28 @@ import scipy
 import sklearn
 from sklearn.base import BaseEstimator
 
-from shallowda._messages import warn
+import shallowda
 from shallowda._version import __version__
+from shallowda.core.estimator import kept_types
+from shallowda.core.messages import warn
 from shallowda.kernels.planning import available_memory
 
-__all__ = ["load", "save"]
+__all__ = ["known_types", "load", "save", "unknown_types"]
 
-_NAMES = {
-    "artl": "ARTL",
-    "auto_adapt": "AutoAdapt",
-    "bda": "BDA",
-    "coral": "CORAL",
-    "diagnosis.report": "Advice DomainShiftReport FeatureShift",
-    "gfk": "GFK",
-    "jda": "JDA",
-    "_streaming": "Stream",
-    "kernels.moments": "CovarianceRoot Moments",
-    "kernels.planning": "Plan",
-    "metrics": "LabelShift Separability",
-    "model_selection.scorers": "CircularValidation ClusterValidity DeepEmbeddedValidation EmbeddingDiscrepancy "
-    "ImportanceWeightedAccuracy InformationMaximization MixVal PredictionEntropy RankEnsemble "
-    "SoftNeighborhoodDensity SourceAccuracy",
-    "model_selection.splitters": "LeaveOneSourceOut SourceTargetKFold SourceTargetShuffleSplit "
-    "StratifiedSourceTargetKFold StratifiedSourceTargetShuffleSplit",
-    "nearest": "OneNearestNeighbor",
-    "pipeline": "LabeledOnly PerDomain",
-    "streaming": "Drift DriftRecord TargetDrift",
-    "subspace_alignment": "SubspaceAlignment",
-    "tca": "TCAEstimator",
-    "tjm": "TJM",
+#: Where modules lay that have moved, in files written before they did, and where they lie now.
+_MOVED = {
+    "shallowda._streaming": "shallowda.core.moment_adapter",
+    "shallowda.artl": "shallowda.methods.classifiers.artl",
+    "shallowda.bda": "shallowda.methods.spectral.bda",
+    "shallowda.coral": "shallowda.methods.alignment.coral",
+    "shallowda.gfk": "shallowda.methods.subspace.gfk",
+    "shallowda.jda": "shallowda.methods.spectral.jda",
+    "shallowda.nearest": "shallowda.core.nearest",
+    "shallowda.streaming": "shallowda.drift",
+    "shallowda.subspace_alignment": "shallowda.methods.subspace.subspace_alignment",
+    "shallowda.tca": "shallowda.methods.spectral.tca",
+    "shallowda.tjm": "shallowda.methods.spectral.tjm",
 }
-
-#: Full names of the types that models of this package are made of, besides those that skops knows.
-TYPES = frozenset(f"shallowda.{module}.{name}" for module, names in _NAMES.items() for name in names.split())
 
 _FORMAT = 1  # of what is inside the archive
 _DAMAGE = (
@@ -75,6 +66,7 @@ _DAMAGE = (
 )
 _PLAIN = {"ObjectNode", "TupleNode"}  # loaders that fill an object and call nothing of its type
 _NAMED = {"FunctionNode", "ObjectNode", "TypeNode"}  # loaders that look for a name in a module
+_SCHEMA = "schema.json"  # where skops says how the objects are made
 _SCHEMA_BYTES = 2**28  # of the largest schema that is read: a million nodes
 _NODE_BYTES = 2**10  # of memory that a node of the schema may stand for, besides its array
 
@@ -177,15 +169,15 @@ def load(path: str | os.PathLike, *, trusted: Collection[str] = ()) -> Any:
     """
     skops, path = _skops(), Path(path)
     with _damage(path):
-        _inspect(path)
-        unknown = sorted(set(skops.get_untrusted_types(file=path)) - TYPES - set(trusted))
+        source = _checked(path)
+        unknown = _unknown(skops, source, trusted)
     if unknown:
         raise ValueError(
             f"{path} holds {', '.join(unknown)}, which shallowda does not know, so it was not loaded. If you trust "
             f"where the file comes from, pass trusted={unknown}."
         )
     with _damage(path):
-        content = skops.load(path, trusted=[*TYPES, *trusted])
+        content = skops.load(source, trusted=[*known_types(), *trusted])
     match content:
         case {"format": int(found), "versions": dict(written), "model": BaseEstimator() as model} if found == _FORMAT:
             _compare(path, written)
@@ -193,26 +185,92 @@ def load(path: str | os.PathLike, *, trusted: Collection[str] = ()) -> Any:
     raise ValueError(f"{path} was not written by shallowda.save, or by a later release of it.")
 
 
-def _inspect(path: Path) -> None:
-    """Refuse an archive that calls something of this package, or stands for more than there is memory for."""
+@cache
+def known_types() -> frozenset[str]:
+    """Full names of the types that models of this package are made of, besides those that skops knows.
+
+    They are the estimators that `shallowda` exports, every method of the catalogue among them, with the types that
+    their classes declare for fitted attributes, and the splitters and scorers of `shallowda.model_selection`.
+
+    Returns
+    -------
+    names : frozenset of str
+    """
+    exported = [getattr(shallowda, name) for name in shallowda.__all__]
+    exported += [getattr(shallowda.model_selection, name) for name in shallowda.model_selection.__all__]
+    estimators = [kind for kind in exported if isinstance(kind, type) and not issubclass(kind, Warning)]
+    kept = [part for kind in estimators for part in kept_types(kind)]
+    return frozenset(f"{kind.__module__}.{kind.__qualname__}" for kind in [*estimators, *kept])
+
+
+def unknown_types(path: str | os.PathLike, *, trusted: Collection[str] = ()) -> list[str]:
+    """Full names of the types and functions in a model file that `load` would refuse.
+
+    Parameters
+    ----------
+    path : path-like
+    trusted : collection of str, default=()
+        As in `load`.
+
+    Returns
+    -------
+    names : list of str
+        Sorted.
+
+    Raises
+    ------
+    ValueError
+        If the file is no model file, is damaged, or would unpack to more than the free memory.
+    ImportError
+        If skops is not installed.
+    """
+    skops, path = _skops(), Path(path)
+    with _damage(path):
+        return _unknown(skops, _checked(path), trusted)
+
+
+def _unknown(skops: ModuleType, source: Path | io.BytesIO, trusted: Collection[str]) -> list[str]:
+    return sorted(set(skops.get_untrusted_types(file=source)) - known_types() - set(trusted))
+
+
+def _checked(path: Path) -> Path | io.BytesIO:
+    """A model file that is safe to be given to skops, under the names that its types have now.
+
+    Refused is an archive that calls something of this package, or stands for more than there is memory for.
+    """
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         if any(part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for part in parts):
             raise ValueError("it is compressed in another way")
         schema = _schema(archive)
-    for node in _nodes(schema):
-        if node["__loader__"] not in _PLAIN and f"{node['__module__']}.{node['__class__']}" in TYPES:
-            raise ValueError(f"the name {node['__class__']} stands where something is called")
-    size, free = 2 * _weight(schema, {part.filename: part.file_size for part in parts}, {}), available_memory()
-    if size > free:  # twice: as read, and as an array
-        raise ValueError(f"it unpacks to {size:.1e} bytes, and {free:.1e} are free")
+        moved = [node for node in _nodes(schema) if node["__module__"] in _MOVED]
+        for node in moved:
+            node["__module__"] = _MOVED[node["__module__"]]
+        for node in _nodes(schema):
+            if node["__loader__"] not in _PLAIN and f"{node['__module__']}.{node['__class__']}" in known_types():
+                raise ValueError(f"the name {node['__class__']} stands where something is called")
+        size, free = 2 * _weight(schema, {part.filename: part.file_size for part in parts}, {}), available_memory()
+        if size > free:  # twice: as read, and as an array
+            raise ValueError(f"it unpacks to {size:.1e} bytes, and {free:.1e} are free")
+        return _renamed(archive, schema) if moved else path
+
+
+def _renamed(archive: zipfile.ZipFile, schema: Any) -> io.BytesIO:
+    """The archive with another schema, in memory."""
+    copy = io.BytesIO()
+    with zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED) as written:
+        for part in archive.infolist():
+            is_schema = part.filename == _SCHEMA
+            written.writestr(part.filename, json.dumps(schema).encode() if is_schema else archive.read(part))
+    copy.seek(0)
+    return copy
 
 
 def _schema(archive: zipfile.ZipFile) -> Any:
     """What an archive holds, as nested lists and dicts."""
-    if archive.getinfo("schema.json").file_size > _SCHEMA_BYTES:
+    if archive.getinfo(_SCHEMA).file_size > _SCHEMA_BYTES:
         raise ValueError("its schema is too long")
-    return json.loads(archive.read("schema.json"))
+    return json.loads(archive.read(_SCHEMA))
 
 
 def _nodes(part: Any) -> Iterator[dict]:

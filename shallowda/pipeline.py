@@ -17,9 +17,9 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from shallowda._base import warn_marks_scored, warn_source_score
-from shallowda._messages import warn
-from shallowda.domains import NoTargetWarning, domain_codes, known_labels, label_array, row_domains
+from shallowda.core.contract import NoTargetWarning, domain_codes, label_array, row_domains
+from shallowda.core.estimator import labels_to_score
+from shallowda.core.messages import warn
 
 __all__ = ["LabeledOnly", "PerDomain", "accepts_domains", "make_pipeline"]
 
@@ -283,7 +283,6 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         y : ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        warn_marks_scored(self)
         return self.estimator_.predict(X)
 
     @available_if(_inner_has("predict_proba"))
@@ -378,10 +377,9 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         score : float
         """
         check_is_fitted(self)
-        known = known_labels(y, getattr(self.estimator_, "classes_", None))
+        _, known = labels_to_score(self, y)
         weights = {} if sample_weight is None else {"sample_weight": np.asarray(sample_weight)[known]}
         if not known.all():
-            warn_source_score("LabeledOnly", known)
             X, y = _safe_indexing(X, np.flatnonzero(known)), _known(y, known)
         return self.estimator_.score(X, y, **weights)
 

@@ -12,7 +12,7 @@ import numpy as np
 from shallowda.commands._common import STDOUT, atomic, require
 from shallowda.datasets._tables import Table
 
-__all__ = ["CONFIDENCE", "Predictions", "check_format", "check_truth", "predict", "untrusted", "write"]
+__all__ = ["CONFIDENCE", "Predictions", "check_format", "check_truth", "predict", "write"]
 
 #: What the column ``confidence`` holds, and how far it is to be trusted.
 CONFIDENCE = {
@@ -113,32 +113,6 @@ def _is_graded(model: Any) -> bool:
     return not (
         isinstance(model, OneNearestNeighbor) or (isinstance(model, KNeighborsClassifier) and model.n_neighbors == 1)
     )
-
-
-def untrusted(path: Path) -> list[str]:
-    """Types of a model file that `shallowda.load` makes only where they are trusted.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    names : list of str
-        In full, sorted.
-
-    Raises
-    ------
-    ValueError
-        If the file is no model file, or is damaged.
-    """
-    from skops.io import get_untrusted_types
-
-    from shallowda.persistence import TYPES, _damage, _inspect
-
-    with _damage(path):
-        _inspect(path)  # before skops sees it
-        return sorted(set(get_untrusted_types(file=path)) - TYPES)
 
 
 def check_truth(truth: np.ndarray | None, classes: np.ndarray) -> None:

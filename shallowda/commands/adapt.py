@@ -110,6 +110,7 @@ def adapt(
     """
     from shallowda.commands import _predictions as predictions
     from shallowda.datasets._tables import match_features, read_table
+    from shallowda.persistence import unknown_types
 
     predictions.check_format(out)
     if model is not None:
@@ -172,7 +173,7 @@ def adapt(
     if model is not None and "model" in written:
         about["trust"] = []
         with common.working("Reading the model again", failed):
-            about["trust"] = predictions.untrusted(model)
+            about["trust"] = unknown_types(model)
         if about["trust"]:
             options = " ".join(f"--trust {name}" for name in about["trust"])
             say(
@@ -212,7 +213,7 @@ def _build(method: str, auto: bool, settings: Sequence[str], scale: str) -> tupl
 
 def _estimator(name: str, option: str) -> Any:
     """An estimator of shallowda or scikit-learn with its defaults."""
-    from shallowda.benchmark.models import estimators
+    from shallowda.bench.models import estimators
 
     if name not in estimators():
         hint = _hint(name, [*methods(""), *estimators()])

@@ -18,14 +18,14 @@ from shallowda.commands._common import INTERRUPTED
 from shallowda.commands.adapt import methods
 
 if TYPE_CHECKING:
-    from shallowda.benchmark import Benchmark, Cell
-    from shallowda.benchmark.report import Summary
+    from shallowda.bench import Benchmark, Cell
+    from shallowda.bench.report import Summary
 
 __all__ = ["bench"]
 
 
 def _presets(incomplete: str) -> list[str]:
-    from shallowda.benchmark import presets
+    from shallowda.bench import presets
 
     return [name for name in presets() if name.startswith(incomplete)]
 
@@ -61,7 +61,7 @@ def bench(
 
     The same command again does only what is missing. Ctrl-C keeps what is done.
     """
-    from shallowda.benchmark import pending, plan, read_results, run
+    from shallowda.bench import pending, plan, read_results, run
 
     if list_:
         _list(json_)
@@ -104,7 +104,7 @@ def _benchmark(
     config: Path | None, preset: str, datasets: list[str] | None, methods: list[str] | None
 ) -> tuple[Benchmark, str]:
     """The benchmark that the arguments mean, and a name for its folder."""
-    from shallowda.benchmark import Benchmark, Method, Task, load_config, load_preset
+    from shallowda.bench import Benchmark, Method, Task, load_config, load_preset
 
     if [config is not None, bool(preset), bool(datasets or methods)].count(True) != 1:
         raise ValueError("Give a TOML file, or --preset, or --dataset and --method; --list says what there is.")
@@ -119,7 +119,7 @@ def _benchmark(
 
 
 def _report(benchmark: Benchmark, folder: Path) -> tuple[Summary, list[Path]]:
-    from shallowda.benchmark import plan, read_results, summarise, write_report
+    from shallowda.bench import plan, read_results, summarise, write_report
 
     runs, results = read_results(folder / "results.jsonl")
     summary = summarise(benchmark, plan(benchmark, fetch=False), results, runs)
@@ -160,7 +160,7 @@ def _progress(shown: bool) -> Iterator[tuple[Callable[[Sequence[Cell]], None], C
 
 
 def _say_plan(cells: Sequence[Cell], todo: Sequence[Cell], as_json: bool) -> None:
-    from shallowda.benchmark.report import told
+    from shallowda.bench.report import told
 
     keys = {cell.key for cell in todo}
     missing = [cell for cell in cells if cell.missing]
@@ -199,7 +199,7 @@ def _say_summary(summary: Summary, paths: Sequence[Path], as_json: bool) -> None
     from rich.markup import escape
     from rich.table import Table
 
-    from shallowda.benchmark.report import told
+    from shallowda.bench.report import told
 
     console = Console()
     for table in summary.tables:
@@ -232,8 +232,8 @@ def _figure(value: float, sign: str = "") -> str:
 
 def _list(as_json: bool) -> None:
     from shallowda import datasets
-    from shallowda.benchmark import STEPS, generators, presets
-    from shallowda.benchmark.models import estimators
+    from shallowda.bench import STEPS, generators, presets
+    from shallowda.bench.models import estimators
 
     ours = [name for name, kind in estimators().items() if kind.__module__.startswith("shallowda")]
     known = {

@@ -33,7 +33,7 @@ def doctor(as_json: common.AsJson = False) -> None:
     """
     from threadpoolctl import threadpool_info
 
-    from shallowda.benchmark.environment import environment
+    from shallowda.bench.environment import environment
 
     found: dict[str, Any] = environment()
     extras, broken = _extras()

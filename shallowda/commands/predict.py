@@ -45,11 +45,12 @@ def predict(
     from shallowda import load
     from shallowda.commands import _predictions as predictions
     from shallowda.datasets._tables import match_features, read_table
+    from shallowda.persistence import unknown_types
 
     predictions.check_format(out)
     common.require("A model file", "cli", "skops")
     common.check_outputs({"--out": out}, [model, file], force)
-    if unknown := [name for name in predictions.untrusted(model) if name not in (trust or ())]:
+    if unknown := unknown_types(model, trusted=trust or ()):
         options = " ".join(f"--trust {name}" for name in unknown)
         raise ValueError(
             f"{model} holds types that are not read unasked. If you trust where the file comes from, add {options}"

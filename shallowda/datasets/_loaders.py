@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shallowda._messages import warn
+from shallowda.core.messages import warn
 from shallowda.datasets._container import DomainDataset
 from shallowda.datasets._files import read_features, read_gas, read_heart, read_stacked
 from shallowda.datasets._store import find, folder, obtain, registry

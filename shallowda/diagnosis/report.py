@@ -31,11 +31,11 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
-from shallowda._rows import two_samples
-from shallowda.coral import CORAL
-from shallowda.domains import read_domains
+from shallowda.core.contract import read_domains
+from shallowda.core.rows import two_samples
 from shallowda.kernels.discrepancies import bures_squared
 from shallowda.kernels.pairwise import Kernel, median_gamma
+from shallowda.methods.alignment.coral import CORAL
 from shallowda.metrics import LabelShift, energy_distance, label_shift, mmd, per_class, permutation_test, separability
 
 if TYPE_CHECKING:

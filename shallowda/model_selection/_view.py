@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from shallowda.domains import domain_codes, label_array, unlabelled
+from shallowda.core.contract import domain_codes, label_array, unlabelled
 from shallowda.kernels.arrays import to_numpy
 from shallowda.pipeline import accepts_domains, domain_readers_inside
 

@@ -28,7 +28,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from shallowda.domains import label_array
+from shallowda.core.contract import label_array
 from shallowda.kernels.density_ratio import kernel_mean_matching, ulsif
 from shallowda.kernels.neighbours import soft_neighbourhood_entropy
 from shallowda.metrics import coral_distance, mmd, proxy_a_distance

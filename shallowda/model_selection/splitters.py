@@ -18,7 +18,7 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import check_random_state
 
-from shallowda.domains import row_domains
+from shallowda.core.contract import row_domains
 
 __all__ = [
     "LeaveOneSourceOut",
@@ -123,7 +123,7 @@ class SourceTargetKFold(_SourceTargetSplitter):
         Target rows in the test parts, without which label-free scores have nothing to look at. True: all of them, in
         the training part as well (they have no labels to leak). A share between 0 and 1: so many are held out, others
         in each split. Only scorers of this package know that marked rows have no label: scikit-learn's "accuracy"
-        counts them as errors, and a warning says so.
+        counts them as errors, without a word.
 
     Examples
     --------

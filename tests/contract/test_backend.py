@@ -57,7 +57,7 @@ def device(monkeypatch):
         return strict.asarray(array, device=DEVICE, copy=True)
 
     monkeypatch.setattr(planning, "cupy_problem", lambda: None)
-    monkeypatch.setattr("shallowda._base.on_backend", on_backend)
+    monkeypatch.setattr("shallowda.core.estimator.on_backend", on_backend)
     return moved
 
 

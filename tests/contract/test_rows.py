@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from shallowda import ARTL, BDA, CORAL, JDA, TJM, TCAEstimator
-from shallowda._rows import rows_among
+from shallowda.core.rows import rows_among
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 12))

@@ -231,7 +231,7 @@ def test_numpy_goes_to_the_device_and_comes_back(name, monkeypatch):
     Xs, ys, Xt = domains()
     expected = streamed(METHODS[name], Xs, ys, [Xt])
     monkeypatch.setattr("shallowda.kernels.planning.cupy_problem", lambda: None)
-    monkeypatch.setattr("shallowda._base.on_backend", on_backend)
+    monkeypatch.setattr("shallowda.core.estimator.on_backend", on_backend)
     model = streamed(clone(METHODS[name]).set_params(backend="cupy"), Xs, ys, [Xt[:7], Xt[7:]])
     model.backend = "numpy"
     assert_same(model, expected, Xs, Xt)
@@ -428,7 +428,7 @@ def watched(batches, reference=None, **params):
 
 
 def test_without_drift_alarms_are_as_rare_as_alpha(monkeypatch):
-    monkeypatch.setattr("shallowda.streaming.proxy_a_distance", lambda *_, **__: 0.0)  # not looked at here
+    monkeypatch.setattr("shallowda.drift.proxy_a_distance", lambda *_, **__: 0.0)  # not looked at here
     alarms = {"reference": [], "earlier": []}
     for seed in range(5):
         rng = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from shallowda.benchmark import load_preset, plan, run, summarise
+from shallowda.bench import load_preset, plan, run, summarise
 
 DOMAINS = {"A": "amazon", "C": "caltech", "D": "dslr", "W": "webcam"}
 FEATURES = {"SURF-800": "SURF", "DeCAF6-4096": "DeCAF6", "pixel-256": "digits"}

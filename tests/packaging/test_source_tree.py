@@ -44,18 +44,42 @@ def test_does_not_shadow_an_installed_package_named_kernels(tree, python, tmp_pa
     assert found == str(tmp_path / "kernels" / "__init__.py")
 
 
+def modules_after(code, python, tree):
+    return set(
+        python(
+            "-c", f"import sys\nbefore = set(sys.modules)\n{code}\nprint(*set(sys.modules) - before)", cwd=tree
+        ).split()
+    )
+
+
 @pytest.mark.slow
-def test_import_is_light(tree, python):
-    # scikit-learn itself imports pandas and rich where they are installed: what counts is what shallowda adds.
-    code = """
-        import sys, sklearn.neighbors, sklearn.pipeline
-        before = set(sys.modules)
-        import shallowda
-        print(*set(sys.modules) - before)
-    """
-    added = set(python("-c", dedent(code), cwd=tree).split())
-    assert "shallowda.domains" in added
-    assert added & {"cupy", "matplotlib", "numba", "pandas", "polars", "rich", "torch"} == set()
+def test_import_costs_the_same_however_many_methods_there_are(tree, python):
+    added = modules_after("import shallowda", python, tree)
+    assert {name for name in added if of_package(name, "shallowda")} == {"shallowda"}
+    assert len(added) < 60  # of the standard library; no NumPy, no scikit-learn
+
+
+@pytest.mark.slow
+def test_a_method_is_imported_alone(tree, python):
+    added = modules_after("from shallowda import CORAL", python, tree)
+    methods = {name for name in added if name.startswith("shallowda.methods.") and name.count(".") > 2}
+    assert methods == {"shallowda.methods.alignment.coral"}
+    # scikit-learn itself imports pandas and rich where they are installed
+    assert added & {"array_api_compat", "cupy", "matplotlib", "numba", "polars", "torch"} == set()
+
+
+def test_exports(root):
+    """Every line of the stub is read, and every name is where it says."""
+    lines = (root / "shallowda" / "__init__.pyi").read_text(encoding="utf-8").splitlines()
+    imports = [line for line in lines if line and not line.startswith("#") and not line.startswith("EXPORTS")]
+    assert len(imports) == len(shallowda.EXPORTS)
+    for line in imports:
+        name = line.split()[-1]
+        assert line == f"from {shallowda.EXPORTS[name]} import {name} as {name}"
+        assert getattr(shallowda, name) is not None
+    assert set(shallowda.__all__) <= set(dir(shallowda))
+    with pytest.raises(AttributeError, match="has no attribute 'JDB'"):
+        _ = shallowda.JDB
 
 
 @pytest.mark.parametrize("module_name", KERNELS)

@@ -10,9 +10,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
 from shallowda import CORAL, JDA, LabeledOnly
-from shallowda.benchmark import STEPS, Benchmark, Limits, Method, Task, build, load_config, load_preset, plan, presets
-from shallowda.benchmark.models import seeded
-from shallowda.benchmark.steps import preprocess
+from shallowda.bench import STEPS, Benchmark, Limits, Method, Task, build, load_config, load_preset, plan, presets
+from shallowda.bench.models import seeded
+from shallowda.bench.steps import preprocess
 
 GOOD = """
 title = "Test"

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from shallowda.benchmark import Benchmark, Limits, Method, Task, pending, plan, read_results, run, worker
-from shallowda.benchmark import runner as runner_module
-from shallowda.benchmark.store import Store
+from shallowda.bench import Benchmark, Limits, Method, Task, pending, plan, read_results, run, worker
+from shallowda.bench import runner as runner_module
+from shallowda.bench.store import Store
 from shallowda.datasets import make_rotated_moons
 
 ROOT = Path(__file__).resolve().parents[2]

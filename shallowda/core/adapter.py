@@ -1,0 +1,235 @@
+"""Adapters: a map of both domains' rows and, through a base classifier on the mapped source, predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from shallowda.core.contract import Domains
+from shallowda.core.estimator import DomainAwareClassifier, for_base, require_classifier
+from shallowda.core.nearest import OneNearestNeighbor
+from shallowda.kernels.arrays import Array, as_dtype, is_numpy, strict_linalg, to_numpy
+
+__all__ = ["BaseAdapter"]
+
+
+def _as_given(Z: Array, rows: Array, X: Array) -> Array:
+    """Adapted rows in the dtype of the rows, and where the user's X is."""
+    Z = as_dtype(Z, rows.dtype)
+    return to_numpy(Z) if is_numpy(X) else Z
+
+
+def _base_has(method: str) -> Any:
+    """Check for `available_if`: the base classifier, fitted or to be fitted, has this method."""
+
+    def check(self: BaseAdapter) -> bool:
+        return hasattr(self.estimator_ if hasattr(self, "estimator_") else self._base(), method)
+
+    return check
+
+
+class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAwareClassifier, ABC):
+    """An adapter: a transformer of both domains and, through its base classifier, a classifier of the target.
+
+    A method implements `_adapt`, which learns from the training rows and returns their embedding or None, and `_map`,
+    which embeds new rows. Both see arrays of one library, on one device: the rows', and fitted arrays beside them.
+    """
+
+    __metadata_request__transform = {"sample_domain": True}
+
+    kind = "adapter"
+
+    _requires_labels = False
+
+    @abstractmethod
+    def _adapt(self, X: Array, domains: Domains) -> Array | None:
+        """Learn the maps; return the embedding of the training rows, each by the map of its own domain.
+
+        None where it is not at hand, and `_map` gives the same for rows that were trained on.
+        """
+
+    @abstractmethod
+    def _map(self, X: Array, source: np.ndarray) -> Array:
+        """Embedding of new rows; `source` masks those that take the source map."""
+
+    def _base(self) -> Any:
+        """Unfitted base classifier."""
+        return OneNearestNeighbor() if self.estimator is None else require_classifier(clone(self.estimator))
+
+    def _trained(self, Zs: Array, domains: Domains) -> Any:
+        """A base classifier fitted on the adapted source rows."""
+        base = self._base()
+        if self.estimator is None and Zs.shape[1] == 1:  # a direction on a line is no more than a sign
+            base = OneNearestNeighbor("euclidean")
+        return base.fit(for_base(base, Zs), domains.source_labels)
+
+    def _fit(self, X: ArrayLike, y: Any, sample_domain: Any, *, whole: bool = False) -> Array:
+        X, domains = self._read(X, y, sample_domain)
+        return self._learn(X, domains, self._adapt, whole=whole)
+
+    def _learn(
+        self, X: Array, domains: Domains, adapt: Callable[[Array, Domains], Array | None], *, whole: bool = False
+    ) -> Array:
+        """Adapt to the rows, train the base classifier on the source, and return the embedding of all rows.
+
+        Where `adapt` gives none and the `whole` is not asked for, only source rows are embedded, for the classifier,
+        and None is returned.
+        """
+        if domains.continuous and self.estimator is not None:
+            name = type(self).__name__
+            raise ValueError(
+                f"Unknown label type: continuous. The estimator of {name} is a classifier; put a regressor after the "
+                f"adapter instead: make_pipeline({name}(), regressor)."
+            )
+        rows = self._placed(X)
+        with strict_linalg(rows):
+            Z = adapt(rows, domains)
+            if Z is None and whole:
+                Z = self._map(rows, domains.source)
+            Zs = self._rows_to_train_on(rows, Z, domains)
+        if Zs is not None:
+            self.estimator_ = self._trained(_as_given(Zs, rows, X), domains)
+        self._keep(X)
+        return None if Z is None else _as_given(Z, rows, X)
+
+    def _rows_to_train_on(self, rows: Array, Z: Array | None, domains: Domains) -> Array | None:
+        """Adapted source rows that the base classifier is still to be trained on; None where it is not."""
+        if not domains.n_classes:
+            return None
+        if Z is not None:
+            return domains.source_rows(Z)
+        source = domains.source_rows(rows)
+        return self._map(source, np.ones(source.shape[0], dtype=bool))
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> BaseAdapter:
+        """Adapt the domains and train the base classifier on the adapted source.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of both domains, in any order.
+        y : array-like of shape (n_samples,), optional
+            Class labels on source rows, -1 on target rows (NaN or "" where labels are floats or strings).
+        sample_domain : array-like of shape (n_samples,), optional
+            >= 0 for source rows, < 0 for target rows. Decides, when given; labels of target rows are then ignored.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If the rows, labels or domains do not fit each other; the message names the argument.
+        """
+        self._fit(X, y, sample_domain)
+        return self
+
+    def fit_transform(
+        self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None
+    ) -> np.ndarray:
+        """Fit, and embed the training rows in their order, each by the map of its own domain.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), optional
+        sample_domain : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_features_out)
+        """
+        return self._fit(X, y, sample_domain, whole=True)
+
+    def transform(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
+        """Embed rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        sample_domain : array-like of shape (n_samples,), optional
+            >= 0 for rows to embed by the source map; all rows are target when it is not given.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_features_out)
+        """
+        return self._embedded(X, sample_domain)
+
+    def _embedded(self, X: ArrayLike, sample_domain: Any) -> Array:
+        X, source = self._rows(X, sample_domain)
+        rows = self._placed(X)
+        return _as_given(self._beside(rows)._map(rows, source), rows, X)
+
+    def _classify(self, method: str, X: ArrayLike, sample_domain: Any) -> np.ndarray:
+        check_is_fitted(self)
+        if not hasattr(self, "estimator_"):
+            raise AttributeError(
+                f"This {type(self).__name__} was fitted without class labels, so it transforms but has no {method}."
+            )
+        Z = for_base(self.estimator_, self._embedded(X, sample_domain))
+        return getattr(self.estimator_, method)(Z)
+
+    def predict(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
+        """Predict the class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        sample_domain : array-like of shape (n_samples,), optional
+            >= 0 for rows to treat as source; all rows are target when it is not given.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        return self._classify("predict", X, sample_domain)
+
+    @available_if(_base_has("predict_proba"))
+    def predict_proba(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
+        """Class probabilities of the base classifier (one-hot for the default nearest neighbour).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        sample_domain : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+        """
+        return self._classify("predict_proba", X, sample_domain)
+
+    @available_if(_base_has("decision_function"))
+    def decision_function(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
+        """Decision values of the base classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        sample_domain : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        """
+        return self._classify("decision_function", X, sample_domain)
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self._requires_labels
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

@@ -1,0 +1,110 @@
+"""Classifiers fitted on the rows of both domains, without a map of the features."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from shallowda.core.contract import Domains
+from shallowda.core.estimator import DomainAwareClassifier
+from shallowda.kernels.arrays import Array, is_numpy, strict_linalg, to_numpy
+
+__all__ = ["DomainClassifier", "decide"]
+
+
+class DomainClassifier(DomainAwareClassifier, ABC):
+    """A classifier of the target that is learned from both domains.
+
+    A method implements `_learn`, which learns from the training rows, and `_scores`, which gives new rows a score for
+    each class. Both see arrays of one library, on one device: the rows', and fitted arrays beside them.
+    """
+
+    kind = "domain classifier"
+
+    @abstractmethod
+    def _learn(self, X: Array, domains: Domains) -> None:
+        """Set the fitted attributes."""
+
+    @abstractmethod
+    def _scores(self, X: Array) -> Array:
+        """Scores of new rows, shape (m, n_classes); for two classes (m, 1), where > 0 means the second one."""
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> Self:
+        """Fit the classifier on the rows of both domains.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of both domains, in any order.
+        y : array-like of shape (n_samples,)
+            Class labels on source rows, -1 on target rows (NaN or "" where labels are floats or strings).
+        sample_domain : array-like of shape (n_samples,), optional
+            >= 0 for source rows, < 0 for target rows. Decides, when given; labels of target rows are then ignored.
+
+        Returns
+        -------
+        self : object
+        """
+        X, domains = self._read(X, y, sample_domain)
+        rows = self._placed(X)
+        with strict_linalg(rows):
+            self._learn(rows, domains)
+        self._keep(X)
+        return self
+
+    def _scored(self, X: ArrayLike, sample_domain: Any) -> Array:
+        X, _ = self._rows(X, sample_domain)
+        rows = self._placed(X)
+        scores = self._beside(rows)._scores(rows)
+        return to_numpy(scores) if is_numpy(X) else scores
+
+    def decision_function(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
+        """Scores of the classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        sample_domain : array-like of shape (n_samples,), optional
+            Accepted for uniformity; both domains share one function.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) for two classes, where > 0 means ``classes_[1]``; (n_samples, n_classes)
+        else
+        """
+        scores = self._scored(X, sample_domain)
+        return scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
+        """Predict the class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        sample_domain : array-like of shape (n_samples,), optional
+            Accepted for uniformity; both domains share one function.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        codes = decide(to_numpy(self._scored(X, sample_domain)), len(self.classes_))
+        return self.classes_[codes]
+
+
+def decide(scores: np.ndarray, n_classes: int) -> np.ndarray:
+    """Class codes from scores.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (m, n_classes), or (m, 1) for two classes
+    n_classes : int
+
+    Returns
+    -------
+    codes : ndarray of shape (m,), int
+    """
+    return (scores[:, 0] > 0).astype(int) if n_classes == 2 else scores.argmax(axis=1)

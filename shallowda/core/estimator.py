@@ -1,0 +1,270 @@
+"""What every estimator here shares: reading the contract, where it computes, and what is kept of a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import copy
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin, is_classifier
+from sklearn.metrics import accuracy_score
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from shallowda.core.contract import (
+    Domains,
+    NoTargetWarning,
+    domain_codes,
+    known_labels,
+    label_array,
+    read_domains,
+)
+from shallowda.core.messages import warn, warn_source_score
+from shallowda.core.nearest import OneNearestNeighbor
+from shallowda.core.rows import read_only, validated_rows
+from shallowda.kernels.arrays import Array, ArrayHolder, from_numpy, is_foreign, is_numpy, library, on_backend, to_numpy
+from shallowda.kernels.planning import resolve_backend
+
+__all__ = [
+    "BACKENDS",
+    "DomainAware",
+    "DomainAwareClassifier",
+    "for_base",
+    "kept_types",
+    "labels_to_score",
+    "require_classifier",
+]
+
+#: Constraint of the parameter that says where to compute.
+BACKENDS = StrOptions({"auto", "numpy", "cupy"})
+
+
+class DomainAware(BaseEstimator):
+    """An estimator fitted on the rows of both domains under the contract of `shallowda.core.contract`."""
+
+    __metadata_request__fit = {"sample_domain": True}
+
+    #: What kind of method it is, in words: each base class of methods has its own.
+    kind: ClassVar[str]
+
+    #: Whether `fit` cannot do without the class labels of the source.
+    _requires_labels = True
+
+    #: Types of objects, beside arrays and plain values, that fitted attributes hold: `shallowda.load` makes them.
+    _kept_types: ClassVar[tuple[type, ...]] = ()
+
+    backend: str
+
+    def _read(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[Array, Domains]:
+        """Validated rows and their domains; sets `classes_` where there are class labels."""
+        self._fitted = False
+        self._validate_params()
+        name = type(self).__name__
+        X = validated_rows(self, X, reset=True, min_rows=2)
+        if y is None and self._requires_labels:
+            raise ValueError(
+                f"{name} requires y to be passed, but the target y is None: give the source's class labels."
+            )
+        domains = read_domains(y, sample_domain, X.shape[0])
+        if domains.continuous and self._requires_labels:
+            raise ValueError(f"Unknown label type: continuous. {name} needs class labels on the source rows.")
+        if not domains.has_target:
+            warn(
+                f"{name} was fitted without target rows, so nothing is adapted. Mark target rows by y == -1 (NaN in a "
+                "continuous y) or by sample_domain < 0; pack_domains does both.",
+                NoTargetWarning,
+            )
+        self._restart(domains)
+        return X, domains
+
+    def _restart(self, domains: Domains) -> None:
+        """Drop what an earlier fit has learned; keep the class labels where there are any."""
+        for stale in [key for key in vars(self) if key.endswith("_") and not key.endswith("_in_")]:
+            delattr(self, stale)
+        if domains.n_classes:
+            self.classes_ = domains.classes
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return getattr(self, "_fitted", False)
+
+    def _rows(self, X: ArrayLike, sample_domain: Any) -> tuple[Array, np.ndarray]:
+        """Validated new rows, and the mask of those to treat as source: none unless `sample_domain` says so."""
+        check_is_fitted(self)
+        X = validated_rows(self, X, reset=False)
+        if self._library not in ("numpy", library(X)):
+            raise ValueError(
+                f"This {type(self).__name__} was fitted on arrays of {self._library} and keeps its results there; X is "
+                f"an array of {library(X)}. Pass X as {self._library} array."
+            )
+        if sample_domain is None:
+            return X, np.zeros(X.shape[0], dtype=bool)
+        return X, domain_codes(sample_domain, X.shape[0]) >= 0
+
+    def _placed(self, X: Array) -> Array:
+        """The rows where they are computed with: where they are, but for NumPy arrays that `backend` takes to CuPy."""
+        if is_numpy(X):
+            return on_backend(X, resolve_backend(self.backend, *X.shape))
+        if self.backend not in ("auto", library(X)):
+            raise ValueError(f"X is an array of {library(X)}, and backend={self.backend!r}. Use backend='auto'.")
+        return X
+
+    def _keep(self, X: Array) -> None:
+        """Bring fitted attributes to where the user's X is, and call it a fit."""
+        self._library = library(X)
+        if is_numpy(X):
+            vars(self).update(self._fitted_arrays(to_numpy, is_foreign))
+        self._fitted = True
+
+    def _beside(self, rows: Array) -> Self:
+        """The model with its fitted arrays where the rows are; itself where they are there already."""
+        if is_numpy(rows) or self._library != "numpy":
+            return self
+        moved = copy(self)
+        vars(moved).update(
+            self._fitted_arrays(
+                lambda array: from_numpy(array, rows), lambda value: is_numpy(value) and value.dtype.kind == "f"
+            )
+        )
+        return moved
+
+    def _fitted_arrays(
+        self, move: Callable[[Array], Array], wanted: Callable[[Any], bool]
+    ) -> Iterator[tuple[str, Any]]:
+        """Fitted attributes that are arrays, or made of arrays, moved."""
+        for name, value in list(vars(self).items()):
+            if name.endswith("_"):
+                if isinstance(value, ArrayHolder):
+                    yield name, value.moved(move)
+                elif wanted(value):
+                    yield name, move(value)
+
+
+class DomainAwareClassifier(ClassifierMixin, DomainAware):
+    """A classifier fitted on the rows of both domains, with a score that knows marked rows."""
+
+    __metadata_request__predict = {"sample_domain": True}
+    __metadata_request__predict_proba = {"sample_domain": True}
+    __metadata_request__decision_function = {"sample_domain": True}
+    __metadata_request__score = {"sample_domain": True}
+
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        sample_domain: ArrayLike | None = None,
+    ) -> float:
+        """Accuracy on the rows whose label is known.
+
+        Rows that `y` marks as unlabelled cannot be scored. When there are such rows and no `sample_domain`, the others
+        are source rows: they are mapped as such, and the result is *source* accuracy, which a warning says. Without
+        marks the rows are target rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), optional
+        sample_domain : array-like of shape (n_samples,), optional
+            >= 0 for rows to treat as source, < 0 for target.
+
+        Returns
+        -------
+        accuracy : float
+        """
+        check_consistent_length(X, y)
+        y, known = labels_to_score(self, y, said=sample_domain is not None)
+        if sample_domain is None and not known.all():
+            sample_domain = np.where(known, 0, -1)
+        predicted = self.predict(X, sample_domain=sample_domain)
+        weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+        return float(accuracy_score(y[known], predicted[known], sample_weight=weight))
+
+
+def labels_to_score(estimator: Any, y: ArrayLike, *, said: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Labels that an estimator is to be scored with, and which of them are known.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+    y : array-like of shape (n,)
+    said : bool, default=False
+        Whether the domains of the rows were given beside y.
+
+    Returns
+    -------
+    y : ndarray of shape (n,)
+    known : ndarray of shape (n,), bool
+
+    Raises
+    ------
+    ValueError
+        If no label is known.
+
+    Warns
+    -----
+    UserWarning
+        If rows are marked and the domains were not given: the score is then one of the source.
+    """
+    y = label_array(y)
+    known = known_labels(y, getattr(estimator, "classes_", None))
+    if not said and not known.all():
+        warn_source_score(type(estimator).__name__, known)
+    return y, known
+
+
+def require_classifier(estimator: Any) -> Any:
+    """The estimator, if it is a classifier.
+
+    Parameters
+    ----------
+    estimator : estimator
+
+    Returns
+    -------
+    estimator : classifier
+
+    Raises
+    ------
+    ValueError
+    """
+    if not is_classifier(estimator):
+        raise ValueError(
+            f"estimator must be a classifier, and {type(estimator).__name__} is not. To predict something else from "
+            "adapted features, put the predictor after the adapter in a pipeline: shallowda.make_pipeline."
+        )
+    return estimator
+
+
+def for_base(base: Any, Z: Array) -> Array:
+    """Rows as a base estimator takes them: only ours is known to take arrays of other libraries.
+
+    Parameters
+    ----------
+    base : estimator
+    Z : array of shape (n, d)
+
+    Returns
+    -------
+    Z : array of shape (n, d)
+        For others than ours a NumPy array that may not be written into: it may be a view of the caller's rows.
+    """
+    return Z if isinstance(base, OneNearestNeighbor) else read_only(to_numpy(Z))
+
+
+def kept_types(kind: type) -> set[type]:
+    """Types of the objects that the fitted attributes of an estimator hold, beside arrays and plain values.
+
+    Parameters
+    ----------
+    kind : class
+
+    Returns
+    -------
+    types : set of class
+        Those that the class and its bases declare.
+    """
+    return {part for base in kind.__mro__ for part in vars(base).get("_kept_types", ())}

@@ -1,0 +1,230 @@
+"""Adapters to which the moments of the target are enough: new target rows are learned from without the old ones."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import column_or_1d
+
+from shallowda.core.adapter import BaseAdapter
+from shallowda.core.contract import (
+    Domains,
+    NoTargetWarning,
+    concatenated_labels,
+    domain_codes,
+    label_array,
+    read_domains,
+    row_domains,
+    unlabelled,
+)
+from shallowda.core.messages import warn
+from shallowda.core.rows import validated_rows
+from shallowda.kernels.arrays import Array, is_numpy, library, namespace, take_rows
+from shallowda.kernels.moments import Moments
+
+__all__ = ["MomentAdapter", "Rows", "Stream"]
+
+Rows = Array | Moments  # of a domain: themselves, or what many of them have left behind
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """What is kept of the rows that came so far: the source rows, and the moments of either domain.
+
+    Attributes
+    ----------
+    rows : array of shape (ns, d)
+        Source rows, in the order in which they came.
+    labels : ndarray of shape (ns,), or None
+    source : Moments
+    target : Moments or None
+        None before there is a target row.
+    """
+
+    rows: Array
+    labels: np.ndarray | None
+    source: Moments
+    target: Moments | None
+
+
+def _may_stream(self: MomentAdapter) -> bool:
+    """Check for `available_if`: the method, as it is set, needs no more than moments."""
+    if reason := self._no_stream:
+        raise AttributeError(f"{reason}, so {type(self).__name__} cannot learn in parts. Use fit.")
+    return True
+
+
+class MomentAdapter(BaseAdapter):
+    """An adapter that learns from either domain's rows or moments alone: it has `partial_fit`."""
+
+    __metadata_request__partial_fit = {"sample_domain": True}
+
+    _kept_types = (Moments, Stream)
+
+    _stream: Stream | None = None
+
+    @property
+    def _no_stream(self) -> str:
+        """Why moments are not enough for the method as it is set; empty where they are."""
+        return ""
+
+    @abstractmethod
+    def _align(self, source: Rows, target: Rows | None) -> None:
+        """Learn the maps from either domain; None where there is no target."""
+
+    def _adapt(self, X: Array, domains: Domains) -> Array | None:
+        source, target = domains.split(X)
+        self._align(source, target if domains.has_target else None)
+        return None
+
+    def _read(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[Array, Domains]:
+        self._stream = None  # a fit begins anew
+        return super()._read(X, y, sample_domain)
+
+    @available_if(_may_stream)
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        *,
+        sample_domain: ArrayLike | None = None,
+    ) -> MomentAdapter:
+        """Learn from some more rows, without the earlier ones.
+
+        Afterwards the model is that of a `fit` on all rows since the first call, up to round-off.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            At the first call source rows, at best with target rows; later target rows, source rows, or both.
+        y : array-like of shape (n_samples,), optional
+            Class labels on source rows and marks on target rows, as for `fit`. Without `y` and `sample_domain` all rows
+            are target rows.
+        classes : array-like of shape (n_classes,), optional
+            When given, a label of this call that is not among them is an error. Not needed: a class may appear at any
+            time.
+        sample_domain : array-like of shape (n_samples,), optional
+            >= 0 for source rows, < 0 for target rows. Decides, when given.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If rows, labels and domains do not fit each other or those before, or if there is no source row yet; nor is
+            there any after `fit`, which keeps no moments. The model then stays as it was.
+
+        Warns
+        -----
+        NoTargetWarning
+            As long as there are fewer than two target rows: nothing is adapted yet.
+        UserWarning
+            If the model was fitted by `fit` and the call brings source rows: it begins anew with these.
+
+        Notes
+        -----
+        Kept are the source rows, on which the base classifier is trained anew at each call, and the number, mean and
+        scatter matrix of either domain: ns d + 2 d^2 numbers however many target rows there were. A call costs m d^2
+        for m rows, one eigenproblem of order d for either domain (TCA: for both together), and the training, so
+        collect single rows into batches. The order of the rows does not matter. Other threads must not predict with the
+        model meanwhile: give them a copy.
+        """
+        learned = copy(self)  # so that this model stays as it is if anything fails
+        stream = learned._received(X, y, classes, sample_domain)
+        n_source = stream.rows.shape[0]
+        domains = read_domains(stream.labels, np.zeros(n_source, dtype=int), n_source)
+        learned._restart(domains)
+        learned._stream = stream
+        learned._learn(stream.rows, domains, partial(learned._adapt_to, stream))
+        self.__dict__ = learned.__dict__
+        return self
+
+    def _received(self, X: ArrayLike, y: Any, classes: Any, sample_domain: Any) -> Stream:
+        """What is kept of the rows of this call and those before."""
+        old = self._stream
+        if old is None and self.__sklearn_is_fitted__():
+            kept_nothing = f"This {type(self).__name__} was fitted by fit, which keeps no moments to go on from"
+            if y is None and sample_domain is None:
+                raise ValueError(f"{kept_nothing}. Begin by partial_fit on source rows, with the target rows at hand.")
+            warn(f"{kept_nothing}: partial_fit begins anew with these rows alone.")
+        self._validate_params()
+        X = validated_rows(self, X, reset=old is None)
+        if old is not None and self._library != library(X):
+            raise ValueError(
+                f"This {type(self).__name__} learned from arrays of {self._library}; X is an array of {library(X)}."
+            )
+        y = None if y is None else column_or_1d(label_array(y), warn=True)
+        source = _source_rows(y, sample_domain, X.shape[0], old)
+        if not source.any():
+            assert old is not None  # a first call has source rows
+            return replace(old, target=_total(old.target, self._moments(X)))
+        rows, labels = take_rows(X, np.flatnonzero(source)), None if y is None else y[source]
+        if classes is not None and labels is not None and (strange := sorted({*labels.tolist()} - {*classes})):
+            raise ValueError(f"y holds labels that are not among classes: {strange}.")
+        target = None if source.all() else self._moments(take_rows(X, np.flatnonzero(~source)))
+        if old is None:
+            return Stream(rows, labels, self._moments(rows), target)
+        if (labels is None) != (old.labels is None):
+            raise ValueError("Some source rows came with class labels and some without: label all of them, or none.")
+        return Stream(
+            namespace(rows).concat([old.rows, rows]),
+            None if labels is None or old.labels is None else concatenated_labels([old.labels, labels]),
+            old.source + self._moments(rows),
+            old.target if target is None else _total(old.target, target),
+        )
+
+    def _moments(self, rows: Array) -> Moments:
+        """Moments of rows, computed where `backend` says and kept where the rows are."""
+        moments = Moments.of(self._placed(rows))
+        return moments.to_numpy() if is_numpy(rows) else moments
+
+    def _adapt_to(self, stream: Stream, rows: Array, domains: Domains) -> None:
+        """Learn the maps from the moments of all rows; the rows at hand are those of the source."""
+        source, target = stream.source, stream.target
+        if target is None or target.n < 2:
+            warn(
+                f"{type(self).__name__} has seen fewer than two target rows, so nothing is adapted yet.",
+                NoTargetWarning,
+            )
+            target = None
+        self._align(source.like(rows), None if target is None else target.like(rows))
+
+
+def _total(one: Moments | None, other: Moments) -> Moments:
+    return other if one is None else one + other
+
+
+def _source_rows(y: np.ndarray | None, sample_domain: Any, n_rows: int, old: Stream | None) -> np.ndarray:
+    """Mask of the source rows among new ones."""
+    if y is not None and len(y) != n_rows:
+        raise ValueError(f"y has {len(y)} entries for {n_rows} rows of X: inconsistent numbers of samples.")
+    if old is None:
+        if y is None and sample_domain is None:
+            raise ValueError(
+                "The first call of partial_fit needs source rows: pass their labels as y, or say by sample_domain >= 0 "
+                "which they are."
+            )
+        return row_domains(y, sample_domain, n_rows) >= 0
+    if sample_domain is not None:
+        return domain_codes(sample_domain, n_rows) >= 0
+    if y is None:
+        return np.zeros(n_rows, dtype=bool)
+    if old.labels is None or (unlabelled(y).all() and not unlabelled(old.labels).any()):
+        return ~unlabelled(y)
+    source = row_domains(np.concatenate([old.labels, y]), None, len(old.labels) + n_rows) >= 0
+    if not source[: len(old.labels)].all():
+        raise ValueError(
+            "-1 is one of the class labels seen before, so y cannot mark target rows by it. Pass sample_domain, or no "
+            "y when all rows are target rows."
+        )
+    return source[len(old.labels) :]

@@ -1,0 +1,1 @@
+"""Alignment of the moments of the features."""

@@ -1,0 +1,1 @@
+"""Classifiers fitted on both domains, without a map of the features."""

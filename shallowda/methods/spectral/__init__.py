@@ -1,0 +1,1 @@
+"""Projections that bring means together, found by one eigenproblem."""

@@ -1,0 +1,1 @@
+"""Alignment of the principal subspaces of the domains."""
