@@ -5,7 +5,6 @@ import importlib
 import pickle
 import pkgutil
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
