@@ -659,7 +659,10 @@ def _support_vectors(rows: np.ndarray, signs: np.ndarray, kernel: str) -> tuple[
         if np.all(y == y[0]):
             bias[column] = y[0]
             continue
-        machine = SVC(C=1.0, kernel=kernel, tol=_SVM_TOLERANCE).fit(rows, y)
+        machine = SVC(
+            C=1.0, kernel=kernel, tol=_SVM_TOLERANCE, random_state=0
+        )  # without a seed it draws from the global one
+        machine.fit(rows, y)
         multipliers[machine.support_, column] = machine.dual_coef_[0]
         bias[column] = machine.intercept_[0]
     return multipliers, bias

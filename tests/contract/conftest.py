@@ -1,37 +1,106 @@
-"""The eight methods as small models, and a problem that all of them solve."""
+"""The methods of the catalogue as small models, and a problem that all of them solve.
 
-import inspect
-from functools import partial
-from types import SimpleNamespace
+Tests of what every method promises take `method`, a `Subject`, which keeps its fits on the problem for the tests that
+follow. Tests of mechanisms that a base class provides take `make`, over the methods that the catalogue names as
+representatives.
+"""
 
+from functools import cached_property, partial
+
+import array_api_strict as strict
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from shallowda import ARTL, BDA, CORAL, GFK, JDA, TJM, SubspaceAlignment, TCAEstimator
-
-METHODS = (TCAEstimator, JDA, BDA, SubspaceAlignment, CORAL, GFK, ARTL, TJM)
-ADAPTERS = tuple(method for method in METHODS if method is not ARTL)
-UNSUPERVISED = (TCAEstimator, SubspaceAlignment, CORAL, GFK, TJM)
-KERNEL = (TCAEstimator, JDA, BDA, ARTL, TJM)
-
-
-# rows of unit norm have little variance for CORAL's ridge; TJM's source rows are all switched off in the end
-SETTINGS = {CORAL: {"ridge": 0.1}, TJM: {"max_iter": 2}}
+from shallowda import all_methods
+from shallowda.core.adapter import BaseAdapter
+from shallowda.core.catalogue import representatives
+from shallowda.core.estimator import DomainAware
+from shallowda.core.moment_adapter import MomentAdapter
+from shallowda.core.weighting import SourceWeighting
+from shallowda.kernels import planning
 
 
 def small(method, **params):
-    """The method with settings for `problem`: three components, where it has components."""
-    components = {"n_components": 3} if "n_components" in inspect.signature(method).parameters else {}
-    return method(**{**components, **SETTINGS.get(method, {}), **params})
+    """The method with the first parameters that its card has for tests."""
+    return method(**{**method.card.tests[0], **params})
+
+
+class Subject:
+    """A method under test: its models, and one fit on the problem for each set of parameters of its card."""
+
+    def __init__(self, method, problem):
+        self.cls, self.card, self._problem = method, method.card, problem
+        self._fits = {}
+
+    def make(self, variant=0, **params):
+        """A new model with parameters of the card."""
+        return self.cls(**{**self.card.tests[variant], **params})
+
+    @property
+    def variants(self):
+        """Numbers of the sets of parameters."""
+        return range(len(self.card.tests))
+
+    def fitted(self, variant=0):
+        """The model fitted on the problem. It is shared: do not fit it again."""
+        if variant not in self._fits:
+            self._fits[variant] = self.make(variant).fit(self._problem.X, self._problem.y)
+        return self._fits[variant]
+
+    @property
+    def transforms(self):
+        """Whether it maps rows."""
+        return issubclass(self.cls, BaseAdapter)
+
+    @property
+    def weighs(self):
+        """Whether it weighs source rows for another estimator."""
+        return issubclass(self.cls, SourceWeighting)
+
+    @cached_property
+    def needs_labels(self):
+        """Whether it cannot be fitted without class labels."""
+        return self.make()._requires_labels
+
+    def values(self, model, X, **domain):
+        """What is continuous in the predictions: the embedding, else scores or probabilities."""
+        for name in ("transform", "decision_function", "predict_proba"):
+            if hasattr(model, name):
+                return getattr(model, name)(X, **domain)
+        raise AssertionError(f"{type(model).__name__} has neither transform, decision_function nor predict_proba.")
 
 
 def _over(methods):
-    @pytest.fixture(scope="session", params=methods, ids=lambda method: method.__name__)
+    @pytest.fixture(scope="session", params=methods.values(), ids=methods.keys())
     def make(request):
         return partial(small, request.param)
 
     return make
+
+
+def _take(name):
+    return {key: method for key, method in representatives().items() if name in method().get_params()}
+
+
+make = _over(representatives())
+make_adapter = _over({name: method for name, method in representatives().items() if issubclass(method, BaseAdapter)})
+make_kernel = _over(_take("kernel"))
+
+
+def _subjects(kind):
+    found = {name: method for name, method in all_methods().items() if issubclass(method, kind)}
+
+    @pytest.fixture(scope="session", params=found.values(), ids=found.keys())
+    def method(request, problem):
+        return Subject(request.param, problem)
+
+    return method
+
+
+method = _subjects(DomainAware)
+method_of_moments = _subjects(MomentAdapter)
+weighting_method = _subjects(SourceWeighting)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,26 +110,17 @@ def _one_blas_thread():
         yield
 
 
-make = _over(METHODS)
-make_adapter = _over(ADAPTERS)
-make_unsupervised = _over(UNSUPERVISED)
-make_kernel = _over(KERNEL)
+@pytest.fixture
+def device(monkeypatch):
+    """What moves to "cupy" lands on the device of another library; the shapes of the moved arrays are listed."""
+    moved = []
 
+    def on_backend(array, backend):
+        if backend != "cupy" or not isinstance(array, np.ndarray):
+            return array
+        moved.append(array.shape)
+        return strict.asarray(array, device=strict.Device("device1"), copy=True)
 
-@pytest.fixture(scope="session")
-def problem():
-    """Three classes and a shift: 54 source and 36 target rows of 8 features and unit norm, in mixed order; read-only.
-
-    `domain` is sample_domain, `y` has -1 on target rows, `truth` the label of every row.
-    """
-    rng = np.random.default_rng(0)
-    truth = np.arange(90) % 3
-    domain = rng.permutation(np.repeat([0, -1], [54, 36]))
-    X = 5 * np.eye(8)[truth] + rng.normal(size=(90, 8))
-    X[domain < 0] += [1, -1, 1, 0, 2, 0, 0, 0]
-    X[domain < 0, 5] *= 2
-    X /= np.linalg.norm(X, axis=1, keepdims=True)
-    y = np.where(domain < 0, -1, truth)
-    for array in (X, y, truth, domain):
-        array.setflags(write=False)
-    return SimpleNamespace(X=X, y=y, truth=truth, domain=domain, Xt=X[domain < 0], yt=truth[domain < 0])
+    monkeypatch.setattr(planning, "cupy_problem", lambda: None)
+    monkeypatch.setattr("shallowda.core.estimator.on_backend", on_backend)
+    return moved

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from shallowda import LabeledOnly, NoTargetWarning, OneNearestNeighbor, PerDomain, pack_domains
+from shallowda import LabeledOnly, OneNearestNeighbor, PerDomain, pack_domains
 
 NAMES = np.array(["ant", "bee", "cow"])
 MISSING = [None, float("nan"), pd.NA, "", -1]
@@ -171,60 +171,9 @@ def test_minus_one_beside_nan_is_not_guessed_at(make, problem):
         make().fit(problem.X, y)
 
 
-def test_minus_one_is_a_class_with_sample_domain(make, problem):
-    signs = np.where(problem.truth == 0, 1, -1)
-    model = make().fit(problem.X, signs, sample_domain=problem.domain)
-    np.testing.assert_array_equal(model.classes_, [-1, 1])
-    plain = make().fit(problem.X, (signs > 0).astype(int), sample_domain=problem.domain)
-    np.testing.assert_array_equal(model.predict(problem.Xt), 2 * plain.predict(problem.Xt) - 1)
-    yt = signs[problem.domain < 0]
-    assert model.score(problem.Xt, yt) == np.mean(model.predict(problem.Xt) == yt)
-
-
-def test_minus_one_among_three_classes_with_sample_domain(make, problem):
-    model = make().fit(problem.X, problem.truth - 1, sample_domain=problem.domain)
-    np.testing.assert_array_equal(model.classes_, [-1, 0, 1])
-    np.testing.assert_array_equal(model.predict(problem.Xt), expected(make, problem) - 1)
-
-
-@pytest.mark.filterwarnings("ignore:The source has one class:UserWarning")
-def test_one_class(make, problem):
-    one = np.where(problem.domain < 0, -1, 7)
-    with pytest.raises(ValueError, match=r"only the class 7.*sample_domain"):
-        make().fit(problem.X, one)
-    model = make().fit(problem.X, one, sample_domain=problem.domain)
-    np.testing.assert_array_equal(model.classes_, [7])
-    np.testing.assert_array_equal(model.predict(problem.Xt), np.full(36, 7))
-
-
-def test_every_row_marked(make, problem):
-    with pytest.raises(ValueError, match=r"no source row.*y marks every row"):
-        make().fit(problem.X, np.full(90, -1))
-
-
 @pytest.mark.parametrize("missing", [np.nan, None, pd.NA, ""])
 def test_missing_source_label_is_refused_with_sample_domain(make, problem, missing):
     y = NAMES[problem.truth].astype(object)
     y[np.flatnonzero(problem.domain >= 0)[:2]] = missing
     with pytest.raises(ValueError, match=r"no label .* 2 source row"):
         make().fit(problem.X, y, sample_domain=problem.domain)
-
-
-def test_unsupervised_methods_fit_without_labels(make_unsupervised, problem):
-    named = make_unsupervised().fit(problem.X, sample_domain=problem.domain)
-    labelled = make_unsupervised().fit(problem.X, problem.y)
-    np.testing.assert_array_equal(named.transform(problem.X), labelled.transform(problem.X))
-    assert not hasattr(named, "classes_")
-    with pytest.raises(AttributeError, match="fitted without class labels"):
-        named.predict(problem.Xt)
-
-
-def test_unsupervised_methods_take_regression_targets(make_unsupervised, problem):
-    y = np.where(problem.domain < 0, np.nan, problem.truth + 0.25)
-    labelled = make_unsupervised().fit_transform(problem.X, problem.y)
-    np.testing.assert_array_equal(make_unsupervised().fit_transform(problem.X, y), labelled)
-
-
-def test_no_marks_is_no_target(make, problem):
-    with pytest.warns(NoTargetWarning, match="pack_domains"):
-        make().fit(problem.X, problem.truth)

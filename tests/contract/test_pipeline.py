@@ -318,14 +318,6 @@ class TestMakePipeline:
         np.testing.assert_array_equal(pipe.predict(problem.Xt), learner.predict(Z[~source]))
         np.testing.assert_allclose(pipe.predict_proba(problem.Xt), learner.predict_proba(Z[~source]))
 
-    def test_every_method_last_or_before_a_classifier(self, make, problem):
-        last = make_pipeline(Normalizer(), make()).fit(problem.X, problem.y)
-        assert last.score(problem.Xt, problem.yt) > 0.8
-        assert list(last.classes_) == [0, 1, 2]
-        if hasattr(make(), "transform"):
-            inside = make_pipeline(Normalizer(), make(), LogisticRegression()).fit(problem.X, problem.y)
-            assert inside.score(problem.Xt, problem.yt) > 0.8
-
     def test_adapter_with_labels_before_a_regressor(self, problem):
         value = np.where(problem.domain < 0, np.nan, problem.X @ np.arange(8.0))
         pipe = make_pipeline(StandardScaler(), TCAEstimator(5), Ridge()).fit(problem.X, value)
@@ -473,12 +465,6 @@ class TestSearch:
         assert search.predict(problem.Xt).shape == (36,)
         assert accuracy_score(problem.yt, search.predict(problem.Xt)) > 0.8
 
-    def test_every_method(self, make, problem):
-        name = "ridge" if hasattr(make(), "ridge") else "n_components"
-        search = GridSearchCV(make(), {name: [0.1, 0.5] if name == "ridge" else [2, 3]}, cv=CV, scoring=source_accuracy)
-        search.fit(problem.X, problem.y)
-        assert 0.8 < search.best_score_ <= 1
-
     def test_default_scoring_with_our_splitter_scores_source_rows_as_target_rows(self, problem):
         """None and "accuracy" know no domains: right numbers of rows, but every row takes the target's map."""
         pipe = make_pipeline(PerDomain(StandardScaler()), SubspaceAlignment(2))
@@ -508,17 +494,3 @@ class TestSearch:
         predicted = cross_val_predict(full_pipeline(), problem.X, problem.y, cv=cv)
         assert set(predicted) <= {0, 1, 2}
         assert np.mean(predicted[problem.domain < 0] == problem.yt) > 0.8
-
-    def test_score_of_marked_rows(self, make, problem):
-        source = problem.domain >= 0
-        model = make().fit(problem.X, problem.y)
-        with pytest.warns(UserWarning, match=r"score: 36 rows are marked.*accuracy on the source") as caught:
-            score = model.score(problem.X, problem.y)
-        assert len(caught) == 1
-        assert caught[0].filename == __file__
-        predicted = model.predict(problem.X, sample_domain=problem.domain)
-        assert score == np.mean(predicted[source] == problem.truth[source])
-        assert model.score(problem.Xt, problem.yt) == np.mean(model.predict(problem.Xt) == problem.yt)
-        weight = problem.yt + 1.0
-        weighted = model.score(problem.Xt, problem.yt, sample_weight=weight)
-        assert weighted == accuracy_score(problem.yt, model.predict(problem.Xt), sample_weight=weight)

@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 
-from shallowda import ARTL, pack_domains
+from shallowda import ARTL, NoTargetWarning, pack_domains
 from shallowda.kernels import regularised
 from shallowda.kernels.neighbours import cosine_knn_graph, kernel_knn_graph, normalised_laplacian
 from shallowda.kernels.operators import DenseGram
@@ -170,3 +170,33 @@ def test_no_transformer():
 def test_one_class(loss):
     artl = ARTL(loss).fit(X, np.where(source, 7, -1), sample_domain=sample_domain)
     assert set(artl.predict(Xt)) == {7}
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+@pytest.mark.parametrize("loss", ["squared", "hinge"])
+@pytest.mark.parametrize(
+    "options", [{"mmd_weight": 0, "manifold_weight": 0}, {"mmd_weight": 1e12}, {"n_neighbors": 500}]
+)
+def test_extreme_weights(problem, loss, kernel, options):
+    assert np.isfinite(
+        ARTL(loss, kernel=kernel, **options).fit(problem.X, problem.y).decision_function(problem.X)
+    ).all()
+
+
+@pytest.mark.parametrize("options", [{"loss": "hinge"}, {"kernel": "rbf", "loss": "hinge"}, {"max_iter": 3}])
+def test_options_without_target_rows(problem, options):
+    with pytest.warns(NoTargetWarning) as caught:
+        assert ARTL(**options).fit(problem.X, problem.truth).score(problem.X, problem.truth) > 0.9
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("name", ["mmd_weight", "manifold_weight", "n_neighbors"])
+def test_weights_may_not_be_negative(problem, name):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of ARTL must be"):
+        ARTL(**{name: -1}).fit(problem.X, problem.y)
+
+
+def test_kernel_none_is_refused(problem):
+    with pytest.raises(ValueError, match="'kernel' parameter"):
+        ARTL(kernel=None).fit(problem.X, problem.y)

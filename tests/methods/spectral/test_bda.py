@@ -2,7 +2,7 @@ import numpy as np
 import oracles
 import pytest
 
-from shallowda import BDA, JDA, TCAEstimator, pack_domains
+from shallowda import BDA, JDA, NoTargetWarning, TCAEstimator, pack_domains
 from shallowda.metrics import proxy_a_distance
 
 Xs, ys, Xt, yt = oracles.shifted_domains(4)
@@ -120,3 +120,15 @@ def test_a_distance_is_balanced():
 def test_a_distance_of_a_single_row_is_undefined():
     assert np.isnan(proxy_a_distance(np.zeros((1, 3)), np.zeros((9, 3))))
     assert np.isnan(proxy_a_distance(np.zeros((0, 3)), np.zeros((9, 3))))
+
+
+@pytest.mark.parametrize("options", [{"mu": "a_distance"}, {"weighted": True}, {"mmd_scaling": "paper"}])
+def test_options_without_target_rows(problem, options):
+    with pytest.warns(NoTargetWarning):
+        assert BDA(3, **options).fit(problem.X - problem.X.mean(axis=0), problem.truth).n_iter_ == 1
+
+
+@pytest.mark.parametrize("mu", [-0.1, 1.1, "auto"])
+def test_mu_is_a_share_or_an_estimate(problem, mu):
+    with pytest.raises(ValueError, match="The 'mu' parameter of BDA must be"):
+        BDA(mu=mu).fit(problem.X, problem.y)

@@ -1,0 +1,664 @@
+"""What every method of the catalogue promises: each test is one promise, over all sets of parameters of the card.
+
+A method gets here by being exported (see CONTRIBUTING). `method.fitted()` is one fit that the tests share; what a test
+needs to fit anew, it fits small.
+"""
+
+import inspect
+import pickle
+import re
+import warnings
+from pathlib import Path
+
+import array_api_strict as strict
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy import sparse
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from sklearn.preprocessing import StandardScaler
+
+import shallowda
+from shallowda import NoTargetWarning, make_pipeline
+from shallowda.core.catalogue import family_of
+from shallowda.kernels.arrays import ArrayHolder, is_foreign, is_numpy, library, to_numpy
+from shallowda.model_selection import StratifiedSourceTargetKFold, source_accuracy
+
+ROOT = Path(__file__).resolve().parents[2]
+COLUMNS = [f"f{i}" for i in range(8)]
+CLOSE = {"rtol": 1e-6, "atol": 1e-8}
+DEVICE = strict.Device("device1")
+
+
+def assert_close(found, expected, tolerance=1e-7):
+    """Within a share of the largest value."""
+    found, expected = to_numpy(found), to_numpy(expected)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-30))
+
+
+# -- the card ----------------------------------------------------------------------------------------------------------
+
+
+def test_is_finished(method):
+    """A card of its own, a documented class, a file of tests and a page, each where a reader looks for it."""
+    assert "card" in vars(method.cls), "a method has a card of its own; it does not inherit one"
+    family, file = family_of(method.cls), method.cls.__module__.rpartition(".")[2]
+    text = inspect.getdoc(method.cls)
+    for section in ("Parameters", "Attributes", "References", "Examples"):
+        assert re.search(rf"^{section}\n-+$", text, re.MULTILINE), f"the docstring has no section {section}"
+    for name in inspect.signature(method.cls).parameters:
+        assert re.search(rf"\b{name}\b", text), f"the docstring does not explain {name}"
+    if (ROOT / "docs").is_dir():  # a source distribution has none
+        page = ROOT / "docs" / "methods" / f"{file}.md"
+        assert page.is_file(), f"there is no page {page.relative_to(ROOT)}"
+    tests = ROOT / "tests" / "methods" / family / f"test_{file}.py"
+    assert tests.is_file(), f"there is no file {tests.relative_to(ROOT)}"
+
+
+def test_parameters_are_keywords_but_the_first(method):
+    parameters = list(inspect.signature(method.cls).parameters.values())
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters[1:])
+    assert all(parameter.default is not parameter.empty for parameter in parameters)
+    assert method.cls().backend == "auto"
+
+
+# -- rows and their order ----------------------------------------------------------------------------------------------
+
+
+def test_rows_keep_their_order(method, problem):
+    """Permuted rows give permuted results, whether they are trained on or new."""
+    order = np.random.default_rng(1).permutation(90)
+    for variant in method.variants:
+        plain = method.fitted(variant)
+        permuted = method.make(variant).fit(problem.X[order], problem.y[order])
+        np.testing.assert_array_equal(permuted.predict(problem.X), plain.predict(problem.X))
+        np.testing.assert_array_equal(plain.predict(problem.X[order]), plain.predict(problem.X)[order])
+        assert_close(method.values(permuted, problem.X), method.values(plain, problem.X), 1e-6)
+        place = np.empty(90, dtype=int)
+        place[order] = np.arange(90)  # where each row went
+        sides = {"pseudo_labels_": problem.domain < 0, "source_relevance_": problem.domain >= 0}
+        for name, side in {**sides, "weights_": problem.domain >= 0}.items():
+            if hasattr(plain, name):
+                went = np.argsort(np.argsort(place[side]))  # its place among the rows of its domain
+                np.testing.assert_allclose(getattr(permuted, name)[went], getattr(plain, name), **CLOSE)
+        if method.transforms:
+            model = method.make(variant)
+            Z = model.fit_transform(problem.X, problem.y)
+            again = method.make(variant).fit_transform(problem.X[order], problem.y[order])
+            assert_close(again, Z[order], 1e-6)
+            assert_close(model.transform(problem.X, sample_domain=problem.domain), Z, 1e-6)
+            assert_close(model.transform(problem.Xt), Z[problem.domain < 0], 1e-6)
+            np.testing.assert_array_equal(model.transform(problem.X), plain.transform(problem.X))
+
+
+def test_rows_are_mapped_one_by_one(method, problem):
+    for variant in method.variants:
+        model = method.fitted(variant)
+        single = [method.values(model, problem.Xt[i : i + 1])[0] for i in range(5)]
+        assert_close(np.stack(single), method.values(model, problem.Xt[:5]), 1e-6)
+
+
+# -- which rows are target ---------------------------------------------------------------------------------------------
+
+
+def test_sample_domain_decides(method, problem):
+    """It says the same as marks, in any codes; and labels of target rows are then not read, whatever they are."""
+    for variant in method.variants:
+        model, told = method.fitted(variant), method.make(variant)
+        told.fit(problem.X, problem.truth, sample_domain=np.where(problem.domain < 0, -2, np.arange(90) % 2))
+        np.testing.assert_array_equal(told.predict(problem.X), model.predict(problem.X))
+        np.testing.assert_array_equal(method.values(told, problem.X), method.values(model, problem.X))
+    model = method.fitted()
+    for garbage in (
+        np.where(problem.domain < 0, 0, problem.truth),
+        np.where(problem.domain < 0, (problem.truth + 1) % 3, problem.truth),
+        np.where(problem.domain < 0, 99, problem.truth),
+        np.where(problem.domain < 0, np.nan, problem.truth),
+        np.where(problem.domain < 0, "?", problem.truth.astype(object)),
+    ):
+        told = method.make().fit(problem.X, garbage, sample_domain=problem.domain.tolist())
+        np.testing.assert_array_equal(told.classes_, [0, 1, 2])
+        np.testing.assert_array_equal(method.values(told, problem.X), method.values(model, problem.X))
+
+
+def test_classes_have_any_names(method, problem):
+    """Strings, floats, booleans and {-1, +1}: renamed classes are renamed predictions."""
+    plain = method.fitted().predict(problem.X)
+    for names in (["a", "b", "c"], ["c", "a", "b"], [20, 10, 30], [2.0, 0.5, 1.0], [-1, 0, 1]):
+        labels = np.array(names)[problem.truth]
+        if 0.5 in names:  # fractions are regression targets
+            labels = labels * 2
+        model = method.make().fit(problem.X, labels, sample_domain=problem.domain)
+        values = np.array([labels[problem.truth == c][0] for c in range(3)])
+        np.testing.assert_array_equal(model.classes_, np.unique(labels))
+        np.testing.assert_array_equal(model.predict(problem.X), values[plain])
+        assert model.predict(problem.X).dtype == labels.dtype
+    marked = np.where(problem.domain < 0, "", np.array(["a", "b", "c"])[problem.truth])
+    np.testing.assert_array_equal(
+        method.make().fit(problem.X, marked).predict(problem.X), np.array(["a", "b", "c"])[plain]
+    )
+    signs = np.where(problem.truth == 0, 1, -1)
+    with pytest.raises(ValueError, match=r"\{-1, \+1\}.*sample_domain"):
+        method.make().fit(problem.X, signs)
+    model = method.make().fit(problem.X, signs, sample_domain=problem.domain)
+    other = method.make().fit(problem.X, signs > 0, sample_domain=problem.domain)
+    np.testing.assert_array_equal(model.predict(problem.Xt), 2 * other.predict(problem.Xt) - 1)
+    yt = signs[problem.domain < 0]
+    assert model.score(problem.Xt, yt) == np.mean(model.predict(problem.Xt) == yt)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_one_class(method, problem):
+    with pytest.raises(ValueError, match=r"only the class 7.*sample_domain"):
+        method.make().fit(problem.X, np.where(problem.domain < 0, -1, 7))
+    try:
+        model = method.make().fit(problem.X, np.full(90, 7), sample_domain=problem.domain)
+    except ValueError as refusal:
+        assert_clear(refusal)
+    else:
+        np.testing.assert_array_equal(model.predict(problem.Xt), np.full(36, 7))
+
+
+def test_without_target_rows(method, problem):
+    """Nothing is adapted: one warning, which shows the user's line, and a model that works."""
+    for variant in method.variants:
+        for domain in (None, np.zeros(90)):
+            with pytest.warns(NoTargetWarning, match=r"without target rows.*pack_domains") as caught:
+                model = method.make(variant).fit(problem.X, problem.truth, sample_domain=domain)
+            assert [warning.category for warning in caught] == [NoTargetWarning]
+            assert caught[0].filename == __file__
+            assert model.score(problem.X, problem.truth) > 0.9
+        if method.transforms:
+            with pytest.warns(NoTargetWarning):
+                Z = method.make(variant).fit_transform(problem.X, problem.truth)
+            # there is one domain, so the source's map and the target's are the same
+            assert_close(model.transform(problem.X), Z, 1e-6)
+            assert_close(model.transform(problem.X, sample_domain=np.zeros(90)), Z, 1e-6)
+        if method.weighs:
+            np.testing.assert_array_equal(model.weights_, np.ones(90))
+
+
+def test_labels_are_needed_or_not(method, problem):
+    continuous = np.where(problem.domain < 0, np.nan, problem.X[:, 0])
+    if method.needs_labels:
+        for arguments in ((problem.X,), (problem.X, continuous)):
+            with pytest.raises(ValueError, match=rf"{method.cls.__name__} (requires y|needs class labels)"):
+                method.make().fit(*arguments)
+        return
+    model = method.make().fit(problem.X, sample_domain=problem.domain)
+    assert not hasattr(model, "classes_")
+    assert not hasattr(model, "estimator_")
+    with pytest.raises(AttributeError, match="fitted without"):
+        model.predict(problem.Xt)
+    if method.transforms:
+        np.testing.assert_array_equal(model.transform(problem.X), method.fitted().transform(problem.X))
+        Z = method.make().fit_transform(problem.X, continuous)
+        np.testing.assert_array_equal(Z, method.make().fit_transform(problem.X, problem.y))
+        with pytest.raises(ValueError, match=r"continuous.*classifier.*make_pipeline"):
+            method.make(estimator=LogisticRegression()).fit(problem.X, continuous)
+
+
+def test_no_shift_costs_nothing(method, problem):
+    source = problem.domain >= 0
+    X = np.r_[problem.X[source], problem.X[source]]
+    y = np.r_[problem.y[source], np.full(source.sum(), -1)]
+    assert method.make().fit(X, y).score(problem.X[source], problem.truth[source]) > 0.95
+
+
+# -- arrays ------------------------------------------------------------------------------------------------------------
+
+
+def test_inputs_are_left_alone(method, problem):
+    X, y, truth, domain = (array.copy() for array in (problem.X, problem.y, problem.truth, problem.domain))
+    originals = (problem.X, problem.y, problem.truth, problem.domain)
+
+    def unchanged(what):
+        for after, before in zip((X, y, truth, domain), originals, strict=True):
+            assert np.array_equal(after, before), f"{what} writes into the caller's arrays"
+
+    for variant in method.variants:
+        model = method.make(variant).fit(X, y)
+        unchanged("fit")
+        method.make(variant).fit(X, truth, sample_domain=domain)
+        unchanged("fit with sample_domain")
+        before = model.predict(X, sample_domain=domain)
+        model.score(X, truth)
+        unchanged("predict")
+        if method.transforms:
+            model.transform(X)[:] = 0
+            method.make(variant).fit_transform(X, y)[:] = 0
+            unchanged("a change of what transform returned")
+        X[:] = 0
+        np.testing.assert_array_equal(model.predict(problem.X, sample_domain=domain), before)  # it keeps copies
+        X[:] = problem.X
+
+
+def test_memory_layout_does_not_matter(method, problem):
+    expected = method.fitted().predict(problem.X)
+    wide = np.repeat(problem.X, 2, axis=1)
+    for X in (np.asfortranarray(problem.X), wide[:, ::2], problem.X[::-1][::-1], problem.X.astype(">f8")):
+        np.testing.assert_array_equal(method.make().fit(X, problem.y).predict(X), expected)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_dtypes(method, problem):
+    """float32 stays float32 and predicts alike; other numbers become float64."""
+    X = problem.X.astype(np.float32)
+    for variant in method.variants:
+        exact, model = method.fitted(variant), method.make(variant).fit(X, problem.y)
+        np.testing.assert_array_equal(model.predict(X), exact.predict(problem.X))
+        assert_close(method.values(model, X), method.values(exact, problem.X), 2e-3)
+        if method.transforms:
+            assert model.transform(X).dtype == model.fit_transform(X, problem.y).dtype == np.float32
+    for dtype in (np.float16, np.int64, np.uint8, bool):
+        X = (40 * np.abs(problem.X)).astype(dtype) if dtype is not bool else problem.X > 0.2
+        model, exact = method.make().fit(X, problem.y), method.make().fit(X.astype(float), problem.y)
+        np.testing.assert_array_equal(method.values(model, X), method.values(exact, X.astype(float)))
+        assert method.values(model, X).dtype == np.float64
+
+
+def test_data_frames(method, problem):
+    expected = method.fitted().predict(problem.X)
+    for frame, kind in ((pd.DataFrame, "pandas"), (pl.DataFrame, "polars")):
+        X = frame(dict(zip(COLUMNS, problem.X.T, strict=True)))
+        model = method.make().fit(X, problem.y)
+        assert list(model.feature_names_in_) == COLUMNS
+        np.testing.assert_array_equal(model.predict(X), expected)
+        with pytest.raises(ValueError, match="feature names"):
+            model.predict(X[COLUMNS[::-1]])
+        if method.transforms:
+            model = method.make().set_output(transform=kind)
+            fitted, mapped = model.fit_transform(X, problem.y), model.transform(X, sample_domain=problem.domain)
+            plain = method.make().fit_transform(problem.X, problem.y)
+            for Z in (fitted, mapped):
+                assert isinstance(Z, frame)
+                assert list(Z.columns) == list(model.get_feature_names_out())
+                assert_close(Z.to_numpy(), plain, 1e-6)
+    index = [f"row {i}" for i in range(90)]
+    X = pd.DataFrame(problem.X, columns=COLUMNS, index=index)
+    y = pd.Series(problem.y, index=index[::-1])  # labels are matched by position
+    model = method.make().fit(X, y)
+    np.testing.assert_array_equal(model.predict(X), expected)
+    assert not hasattr(model.fit(problem.X, problem.y), "feature_names_in_")
+    if method.transforms:
+        names = model.get_feature_names_out()
+        assert len(names) == len(set(names)) == model.transform(problem.X).shape[1]
+        assert names[0] in (f"{method.cls.__name__.lower()}0", "x0")
+        assert list(model.set_output(transform="pandas").fit_transform(X, problem.y).index) == index
+
+
+def foreign(model):
+    """Names of attributes, also of those of attributes, that are no NumPy arrays."""
+    found = []
+    for name, value in vars(model).items():
+        parts = vars(value) if isinstance(value, ArrayHolder) or name == "estimator_" else {name: value}
+        found += [name for part in parts.values() if is_foreign(part)]
+    return found
+
+
+@pytest.mark.usefixtures("quiet")
+def test_arrays_of_other_libraries(method, problem):
+    """They are computed with where they are: the results are those of NumPy."""
+    X = strict.asarray(problem.X, device=DEVICE, copy=True)
+    Xt = strict.asarray(problem.Xt, device=DEVICE, copy=True)
+    for variant in method.variants:
+        plain, moved = method.fitted(variant), method.make(variant).fit(X, problem.y)
+        np.testing.assert_array_equal(moved.predict(Xt), plain.predict(problem.Xt))
+        np.testing.assert_array_equal(plain.predict(Xt), plain.predict(problem.Xt))
+        assert is_numpy(moved.predict(Xt))
+        for model in (moved, plain):
+            values = method.values(model, Xt)
+            assert_close(values, method.values(plain, problem.Xt))
+            if hasattr(model, "transform"):
+                assert (library(values), values.device) == (library(Xt), DEVICE)
+        assert foreign(plain) == []
+        with pytest.raises(ValueError, match=r"was fitted on arrays of \w+ .* Pass X as \w+ array"):
+            moved.predict(problem.Xt)
+        np.testing.assert_array_equal(to_numpy(X), problem.X)
+    assert foreign(method.make().fit(X, problem.y).fit(problem.X, problem.y)) == []
+
+
+@pytest.mark.usefixtures("quiet", "device")
+def test_numpy_goes_to_the_device_and_comes_back(method, problem):
+    for variant in method.variants:
+        plain, model = method.fitted(variant), method.make(variant, backend="cupy").fit(problem.X, problem.y)
+        assert foreign(model) == []
+        np.testing.assert_array_equal(model.predict(problem.X), plain.predict(problem.X))
+        values = method.values(model, problem.X, sample_domain=problem.domain)
+        assert type(values) is np.ndarray
+        assert_close(values, method.values(plain, problem.X, sample_domain=problem.domain))
+        loaded = pickle.loads(pickle.dumps(model)).set_params(backend="numpy")
+        np.testing.assert_array_equal(loaded.predict(problem.X), plain.predict(problem.X))
+        if method.transforms:
+            Z = method.make(variant, backend="cupy").fit_transform(problem.X, problem.y)
+            assert type(Z) is np.ndarray
+            assert_close(Z, method.make(variant).fit_transform(problem.X, problem.y))
+
+
+# -- the state of a model ----------------------------------------------------------------------------------------------
+
+
+def same(one, other):
+    """Whether two fitted attributes are equal; objects by their own attributes."""
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if type(one).__eq__ is object.__eq__ and hasattr(one, "__dict__") and not callable(one):
+        return vars(one).keys() == vars(other).keys() and all(same(vars(one)[k], vars(other)[k]) for k in vars(one))
+    return one == other
+
+
+def assert_same_model(one, other):
+    assert vars(one).keys() == vars(other).keys()
+    assert [name for name in vars(one) if not same(vars(one)[name], vars(other)[name])] == []
+
+
+@pytest.mark.usefixtures("quiet")
+def test_fit_starts_afresh_and_is_deterministic(method, problem):
+    np.random.seed(0)
+    before = np.random.get_state()
+    for variant in method.variants:
+        again = method.make(variant).fit(2 * problem.X[::-1, :6], np.where(problem.y < 0, -1, problem.y % 2)[::-1])
+        np.random.seed(1)
+        assert_same_model(again.fit(problem.X, problem.y), method.fitted(variant))
+        np.random.set_state(before)
+    model = method.make(len(method.variants) - 1).fit(problem.X, problem.y)  # another kernel, another way: all is new
+    model.set_params(**clone(method.make()).get_params(deep=False))
+    assert_same_model(model.fit(problem.X, problem.y), method.fitted())
+    if not method.needs_labels:
+        model = method.make().fit(problem.X, problem.y).fit(problem.X, sample_domain=problem.domain)
+        assert_same_model(model, method.make().fit(problem.X, sample_domain=problem.domain))
+    assert all(np.array_equal(a, b) for a, b in zip(before, np.random.get_state(), strict=True))
+
+
+def test_clone_has_the_parameters_and_nothing_else(method, problem):
+    for variant in method.variants:
+        model = method.make(variant)
+        before, copy = dict(vars(model)), clone(method.fitted(variant))
+        assert copy.get_params(deep=False).keys() == vars(copy).keys() == before.keys()
+        assert repr(copy) == repr(model)
+        model.fit(problem.X, problem.y)
+        assert all(vars(model)[name] is value for name, value in before.items()), "fit changes parameters"
+
+
+def test_can_be_pickled(method, problem):
+    for variant in method.variants:
+        model = method.fitted(variant)
+        loaded = pickle.loads(pickle.dumps(model))
+        np.testing.assert_array_equal(loaded.predict(problem.X), model.predict(problem.X))
+        assert_same_model(loaded, model)
+
+
+def test_can_be_saved(method, problem, tmp_path):
+    """`shallowda.load` knows every type in the file, and the model predicts as before."""
+    for variant in method.variants:
+        model = make_pipeline(StandardScaler(), method.make(variant)).fit(problem.X, problem.y)
+        shallowda.save(model, tmp_path / "model.skops")
+        loaded = shallowda.load(tmp_path / "model.skops")
+        new = problem.Xt[::-1] + 0.1
+        np.testing.assert_array_equal(loaded.predict(new), model.predict(new))
+        assert repr(loaded) == repr(model)
+
+
+def test_nothing_is_printed(method, problem, capfd):
+    model = method.make().fit(problem.X, problem.y)
+    model.predict(problem.X)
+    model.score(problem.Xt, problem.yt)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_failed_fit_is_no_fit(method, problem):
+    model = method.make().fit(problem.X, problem.y)
+    with pytest.raises(ValueError, match="NaN"):
+        model.fit(np.full((90, 8), np.nan), problem.y)
+    with pytest.raises(NotFittedError):
+        model.predict(problem.X)
+
+
+def test_before_fit(method, problem):
+    for name in ("predict", "transform", "score", "decision_function", "predict_proba"):
+        if hasattr(method.make(), name):
+            arguments = (problem.Xt, problem.yt) if name == "score" else (problem.Xt,)
+            with pytest.raises(NotFittedError, match="not fitted yet"):
+                getattr(method.make(), name)(*arguments)
+
+
+def test_learns_in_parts_what_it_learns_at_once(method_of_moments, problem):
+    method = method_of_moments
+    for variant in method.variants:
+        if not hasattr(method.make(variant), "partial_fit"):
+            continue
+        model, first = method.make(variant), problem.domain >= 0
+        first[np.flatnonzero(~first)[:9]] = True
+        model.partial_fit(problem.X[first], problem.y[first])
+        for part in np.array_split(np.flatnonzero(~first), 2):
+            model.partial_fit(problem.X[part])
+        np.testing.assert_array_equal(model.predict(problem.X), method.fitted(variant).predict(problem.X))
+        assert_close(model.transform(problem.X), method.fitted(variant).transform(problem.X), 1e-6)
+
+
+# -- input that is not right -------------------------------------------------------------------------------------------
+
+
+def assert_clear(refusal):
+    """One of our errors, in a sentence that names what is wrong, and none of LAPACK's."""
+    assert type(refusal) is ValueError
+    assert re.search(r"row|domain|feature|class|variance|label", str(refusal))
+    assert not re.search(r"(?i)lapack|singular matrix|not positive definite|converge|SVD", str(refusal))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda X: np.where(np.arange(8) == 0, np.nan, X), ValueError, "Input X contains NaN"),
+        (lambda X: np.where(np.arange(8) == 0, np.inf, X), ValueError, "Input X contains infinity"),
+        (sparse.csr_array, TypeError, "[Ss]parse data was passed for X, but dense"),
+        (lambda X: X[:, 0], ValueError, "Expected 2D array, got 1D array"),
+        (lambda X: np.full(X.shape, "a"), ValueError, "could not convert string to float"),
+        (lambda X: X.astype(complex), ValueError, "Complex data not supported"),
+        (lambda X: X[:0], ValueError, r"Found array with 0 sample\(s\)"),
+        (lambda X: X[:, :0], ValueError, r"Found array with 0 feature\(s\)"),
+    ],
+    ids=["NaN", "infinity", "sparse", "1-D", "words", "complex", "no rows", "no features"],
+)
+def test_bad_rows(method, problem, spoil, error, message):
+    with pytest.raises(error, match=message):
+        method.make().fit(spoil(problem.X), problem.y)
+    with pytest.raises((error, ValueError), match=f"{message}|X has . features"):
+        method.fitted().predict(spoil(problem.X))
+
+
+def test_bad_labels_and_domains(method, problem):
+    model = method.fitted()
+    for y, message in (
+        (problem.y[:-1], "y has 89 entries for 90 rows of X"),
+        (np.c_[problem.y, problem.y], "y should be a 1d array"),
+        (np.where(problem.y == 2, np.inf, problem.y), "infinity"),
+        (np.full(90, -1), r"no source row.*y marks every row"),
+        (problem.X[:, 0], "continuous"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            method.make().fit(problem.X, y)
+    for domain, message in (
+        (problem.domain[:-1], r"shape \(90,\), one entry per row"),
+        (problem.domain + 0.5, "must hold integers"),
+        (np.full(90, -1), "no source row"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            method.make().fit(problem.X, problem.truth, sample_domain=domain)
+    with pytest.raises(ValueError, match=r"X has 5 features, but \w+ is expecting 8"):
+        model.predict(problem.Xt[:, :5])
+    with pytest.raises(ValueError, match=r"sample_domain must have shape \(36,\)"):
+        model.predict(problem.Xt, sample_domain=[0])
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model.score(problem.Xt, problem.yt[:-1])
+    with pytest.raises(ValueError, match="y marks every row as unlabelled"):
+        model.score(problem.Xt, np.full(36, -1))
+
+
+BAD_PARAMETERS = {
+    "n_components": [0, -1, 2.5, "all"],
+    "ridge": [-1, np.nan, np.inf, "auto"],
+    "kernel": ["gaussian", 3],
+    "gamma": [0, -1.0, "mean"],
+    "degree": [-1],
+    "max_iter": [0, 1.5],
+    "tol": [-1.0],
+    "n_neighbors": [0],
+    "estimator": ["knn", 3],
+    "kernel_params": [3],
+    "backend": ["cuda", None],
+    "memory_budget": [0, 1.5, "1GB"],
+    "n_landmarks": [0, 2.5],
+}
+
+
+def test_bad_parameters(method, problem):
+    """Every parameter has a constraint; what it may be is said in the error."""
+    for name, default in method.cls().get_params(deep=False).items():
+        assert name in method.cls._parameter_constraints, f"{name} has no constraint"
+        for value in (object(), *BAD_PARAMETERS.get(name, ())):
+            with pytest.raises(ValueError, match=rf"The '{name}' parameter of {method.cls.__name__} must be"):
+                method.cls(**{name: value}).fit(problem.X, problem.y)
+        method.cls(**{name: default})._validate_params()
+
+
+def test_the_base_estimator_is_checked(method, problem):
+    if "estimator" not in inspect.signature(method.cls).parameters:
+        return
+    with pytest.raises((ValueError, TypeError), match="classifier"):
+        method.make(estimator=Ridge()).fit(problem.X, problem.y)
+    with pytest.raises((ValueError, TypeError), match=r"instance|parameter"):
+        method.make(estimator=LogisticRegression).fit(problem.X, problem.y)
+    base = LogisticRegression(C=3.0)
+    model = method.make(estimator=base).fit(problem.X, problem.y)
+    assert not hasattr(base, "coef_"), "the caller's estimator is fitted; fit a clone"
+    assert set(model.predict(problem.X)) <= {0, 1, 2}
+
+
+def wide(X, n=90, d=60):
+    rows = np.random.default_rng(3).normal(size=(n, d)) / np.sqrt(d)
+    rows[:, :8] += X[:n]
+    return rows
+
+
+def odd_data(problem):
+    """Input that breaks other packages: name, rows and labels."""
+    X, y, source = problem.X, problem.y, problem.domain >= 0
+    rows, columns = np.arange(90)[:, None], np.arange(8)
+    one_of_class_two = np.setdiff1d(np.arange(90), np.flatnonzero(y == 2)[1:])
+    few = np.r_[np.flatnonzero(y == 0)[:1], np.flatnonzero(y == 1)[:1], np.flatnonzero(y < 0)[:2]]
+    yield "one row of a class", X[one_of_class_two], y[one_of_class_two]
+    yield "constant features", np.where(np.isin(columns, [1, 4]), 3.0, X), y
+    yield "zero features", np.where(np.isin(columns, [1, 4]), 0.0, X), y
+    yield "a feature constant in the source", np.where((columns == 1) & source[:, None], 0.1, X), y
+    yield "a feature constant in the target", np.where((columns == 1) & ~source[:, None], 0.1, X), y
+    yield "features twice", np.c_[X, X], y
+    yield "rows twice", np.r_[X, X], np.r_[y, y]
+    yield "zero rows", np.where(rows % 9 == 0, 0.0, X), y
+    yield "more features than rows", wide(X), y
+    yield "few rows", wide(X, n=12, d=40), y[:12]
+    yield "rank one", np.outer(X @ np.arange(8.0), np.arange(1.0, 9.0)), y
+    yield "one feature", X[:, :1], y
+    yield "disjoint features", np.where(~source[:, None], np.c_[X, 0 * X], np.c_[0 * X, X]), y
+    yield "small numbers", 1e-6 * X, y
+    yield "large numbers", 1e6 * X, y
+    yield "far from the origin", X + 1e6, y
+    yield "too far from the origin", X + 1e8, y
+    yield "features of other scales", X * 10.0 ** np.arange(-8, 8, 2), y
+    yield "two rows of each domain", X[few], y[few]
+    yield "one row of the target", X[np.r_[np.flatnonzero(source), np.flatnonzero(~source)[:1]]], np.r_[y[source], -1]
+    yield "all rows the same", np.full((90, 8), 0.1), y
+    yield "all rows zero", np.zeros((90, 8)), y
+    yield "a source of equal rows", np.where(source[:, None], 0.1, X), y
+    yield "a target of equal rows", np.where(~source[:, None], 0.1, X), y
+
+
+@pytest.mark.usefixtures("quiet")
+def test_odd_data_gives_finite_numbers_or_a_clear_refusal(method, problem):
+    for variant in method.variants:
+        for name, X, y in odd_data(problem):
+            try:
+                model = method.make(variant).fit(X, y)
+            except ValueError as refusal:
+                assert_clear(refusal)
+                continue
+            where = f"{name}, {method.card.tests[variant]}"
+            assert set(np.unique(model.predict(X))) <= set(model.classes_), where
+            assert np.isfinite(method.values(model, X)).all(), where
+            assert np.isfinite(method.values(model, X, sample_domain=np.where(y == -1, -1, 0))).all(), where
+
+
+# -- scikit-learn's machinery ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("quiet")
+def test_in_pipelines_and_searches(method, problem):
+    last = make_pipeline(StandardScaler(), method.make()).fit(problem.X, problem.y)
+    by_hand = method.make().fit(StandardScaler().fit_transform(problem.X), problem.y)
+    scaled = last[:-1].transform(problem.Xt)
+    np.testing.assert_array_equal(last.predict(problem.Xt), by_hand.predict(scaled))
+    if method.transforms:
+        inside = make_pipeline(StandardScaler(), method.make(), NearestCentroid()).fit(problem.X, problem.y)
+        np.testing.assert_array_equal(inside.classes_, [0, 1, 2])
+        assert set(inside.predict(problem.Xt)) <= {0, 1, 2}
+    cv = StratifiedSourceTargetKFold(2, random_state=0)
+    search = GridSearchCV(last, {}, cv=cv, scoring=source_accuracy, error_score="raise").fit(problem.X, problem.y)
+    assert 0.6 < search.best_score_ <= 1
+    assert 0.6 < search.score(problem.Xt, problem.yt) <= 1
+    scores = cross_val_score(method.make(), problem.X, problem.y, cv=cv)
+    np.testing.assert_array_equal(scores, cross_val_score(method.make(), problem.X, problem.y, cv=cv))
+    folds = [(np.setdiff1d(np.arange(90), part), part) for part in np.array_split(np.arange(90), 2)]
+    assert set(cross_val_predict(method.make(), problem.X, problem.y, cv=folds)) <= {0, 1, 2}
+
+
+def test_score_of_marked_rows(method, problem):
+    model, source = method.fitted(), problem.domain >= 0
+    with pytest.warns(UserWarning, match=r"score: 36 rows are marked.*accuracy on the source") as caught:
+        score = model.score(problem.X, problem.y)
+    assert [warning.filename for warning in caught] == [__file__]
+    predicted = model.predict(problem.X, sample_domain=problem.domain)
+    assert score == np.mean(predicted[source] == problem.truth[source])
+    weight = problem.yt + 1.0
+    right = model.predict(problem.Xt) == problem.yt
+    assert model.score(problem.Xt, problem.yt) == np.mean(right)
+    assert model.score(problem.Xt, problem.yt, sample_weight=weight) == pytest.approx(np.average(right, weights=weight))
+
+
+def test_weights_are_for_the_source(weighting_method, problem):
+    method, model = weighting_method, weighting_method.fitted()
+    assert is_classifier(model)
+    assert model.weights_.shape == (54,)
+    assert np.all(model.weights_ >= 0)
+    base = LogisticRegression(max_iter=1000)
+    source = problem.domain >= 0
+    base.fit(problem.X[source], problem.truth[source], sample_weight=model.weights_)
+    np.testing.assert_array_equal(
+        method.make(estimator=LogisticRegression(max_iter=1000)).fit(problem.X, problem.y).predict(problem.Xt),
+        base.predict(problem.Xt),
+    )
+    values = np.where(source, problem.X[:, 0], np.nan)
+    regression = method.make(estimator=Ridge()).fit(problem.X, values)
+    assert is_regressor(regression)
+    np.testing.assert_allclose(regression.weights_, model.weights_)
+    direct = Ridge().fit(problem.X[source], problem.X[source, 0], sample_weight=regression.weights_)
+    np.testing.assert_allclose(regression.predict(problem.Xt), direct.predict(problem.Xt))
+    assert regression.score(problem.Xt, problem.Xt[:, 0]) == direct.score(problem.Xt, problem.Xt[:, 0])
+    with pytest.raises(ValueError, match="must take sample_weight, and KNeighborsClassifier does not"):
+        method.make(estimator=KNeighborsClassifier()).fit(problem.X, problem.y)
+
+
+def test_fits_in_silence(method, problem):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for variant in method.variants:
+            method.make(variant).fit(problem.X, problem.y)
