@@ -48,7 +48,7 @@ DEV = [*TEST, "build>=1.2", "mypy>=2.0", "pre-commit>=4", "pytest-cov>=5", "ruff
 setup(
     name="shallowda",
     version=run_path(str(HERE / "shallowda" / "_version.py"))["__version__"],
-    description="Classical domain adaptation with the scikit-learn API: TCA, JDA, BDA, SA, CORAL, GFK, ARTL, TJM",
+    description="Classical domain adaptation with the scikit-learn API",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author="The shallowda developers",

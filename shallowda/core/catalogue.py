@@ -44,7 +44,7 @@ class Card:
     paper : str
         Authors, venue and year, short.
     idea : str
-        What it makes equal, or does, in a few words.
+        What it does, in a few words that begin with a verb or a method that it extends.
     use_when, fails_when : str
         When to try it, and where it goes wrong, in a few words.
     settings : tuple of str

@@ -11,7 +11,7 @@ from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, has_fit_parameter
 
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import DomainAware, for_base, labels_to_score
@@ -200,6 +200,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         check_is_fitted(self)
         if not hasattr(self, "estimator_"):
             raise AttributeError(f"This {type(self).__name__} was fitted without y, so it has weights but no score.")
+        check_consistent_length(X, y)
         X, _ = self._rows(X, sample_domain)
         y, known = labels_to_score(self, y, said=sample_domain is not None)
         weight = None if sample_weight is None else np.asarray(sample_weight)[known]

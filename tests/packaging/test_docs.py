@@ -1,6 +1,7 @@
 """The documentation: its examples run, it builds without a warning, and every link within it leads somewhere."""
 
 import doctest
+import importlib
 import re
 import shutil
 import subprocess
@@ -41,6 +42,13 @@ def test_examples(page, tmp_path, monkeypatch):
 def test_python_is_written_as_examples_that_run(page):
     assert not blocks(page, "python")
     assert not blocks(page, "py")
+
+
+def test_tables_of_methods_are_those_of_the_catalogue(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    outdated = [page for page, _ in importlib.import_module("method_tables").outdated()]
+    monkeypatch.delitem(sys.modules, "method_tables")
+    assert not outdated, "run: python docs/method_tables.py"
 
 
 class Links(HTMLParser):

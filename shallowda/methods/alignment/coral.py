@@ -83,7 +83,7 @@ class CORAL(OneToOneFeatureMixin, MomentAdapter):
     card = Card(
         title="Correlation alignment",
         paper="Sun et al., AAAI 2016",
-        idea="covariances and means",
+        idea="matches covariances and means",
         use_when="features are many and z-scored, a linear classifier follows",
         fails_when="class shares differ; the ridge is small and the features outnumber the rows",
         settings=("unsupervised",),

@@ -135,7 +135,7 @@ class ARTL(KernelMixin, PseudoLabelMixin, DomainClassifier):
     card = Card(
         title="Adaptation regularisation",
         paper="Long et al., TKDE 2014",
-        idea="means of a classifier's scores",
+        idea="fits one classifier with alignment and manifold terms",
         use_when="classes are clusters in a graph of neighbours",
         fails_when="clusters of the target straddle classes",
         settings=("pseudo-labels",),

@@ -107,7 +107,7 @@ class BDA(JDA):
     card = Card(
         title="Balanced distribution adaptation",
         paper="Wang et al., ICDM 2017",
-        idea="domain means and class means, with a balance",
+        idea="JDA with a balance between domain means and class means",
         use_when="one of the two shifts dominates",
         fails_when="first pseudo-labels are mostly wrong",
         settings=("pseudo-labels",),

@@ -119,7 +119,7 @@ class JDA(SpectralAdapter, PseudoLabelAdapter):
     card = Card(
         title="Joint distribution adaptation",
         paper="Long et al., ICCV 2013",
-        idea="domain means and class means",
+        idea="TCA that brings class means together too, by pseudo-labels",
         use_when="classes move differently, and source-only is right more often than not",
         fails_when="first pseudo-labels are mostly wrong",
         settings=("pseudo-labels",),

@@ -121,7 +121,7 @@ class TCAEstimator(SpectralAdapter, MomentAdapter):
     card = Card(
         title="Transfer component analysis",
         paper="Pan et al., IJCAI 2009, TNN 2011",
-        idea="domain means, in a kernel's space",
+        idea="projects on directions along which the domain means agree",
         use_when="means have moved; nonlinear, with kernels",
         fails_when="class shares differ: means then move by right",
         settings=("unsupervised",),

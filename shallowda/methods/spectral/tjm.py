@@ -116,7 +116,7 @@ class TJM(SpectralAdapter):
     card = Card(
         title="Transfer joint matching",
         paper="Long et al., CVPR 2014",
-        idea="domain means, with source rows faded out",
+        idea="TCA on a kernel that fades out unlike source rows",
         use_when="part of the source is irrelevant",
         fails_when="rows are not small: every source row is switched off",
         settings=("unsupervised",),

@@ -85,7 +85,7 @@ class GFK(SubspaceAdapter):
     card = Card(
         title="Geodesic flow kernel",
         paper="Gong et al., CVPR 2012",
-        idea="all subspaces on the way from source to target",
+        idea="averages all subspaces between source and target",
         use_when="few assumptions are wanted, and one map for both domains",
         fails_when="rows are not centred by domain",
         settings=("unsupervised",),

@@ -83,7 +83,7 @@ class SubspaceAlignment(SubspaceAdapter):
     card = Card(
         title="Subspace alignment",
         paper="Fernando et al., ICCV 2013",
-        idea="principal subspaces",
+        idea="rotates the source's principal subspace onto the target's",
         use_when="few assumptions and speed are wanted",
         fails_when="the shift is one of scale: variances are not matched",
         settings=("unsupervised",),
