@@ -3,12 +3,14 @@
 #
 #   make test PYTHON=python3.12 VENV=.venv-3.12      another interpreter, in an environment of its own
 #   make test ARGS="-k coral -x"                     arguments for pytest (likewise for demo and notebooks)
+#   make test WORKERS=0                              in one process; by default one for each core
 #   make networks TORCH=torch                        another release of torch
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 TORCH ?= torch==2.13.0
+WORKERS ?= logical
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
@@ -26,8 +28,9 @@ help: ## Show this list
 demo: $(INSTALLED)demo ## Run the demonstration
 	$(PY) -m shallowda.demo $(ARGS)
 
-test: $(INSTALLED)test ## Run the tests
-	$(PY) -m pytest $(ARGS)
+# One BLAS thread in each of several workers: threads of all of them would wait for each other.
+test: $(INSTALLED)test ## Run the tests, on all cores
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 networks: $(INSTALLED)test ## Install torch and a sentence encoder (about 1 GB): tests of features run, and notebook 03
 	$(PIP) install "$(TORCH)"

@@ -38,3 +38,4 @@ from shallowda.pipeline import PerDomain as PerDomain
 from shallowda.pipeline import make_pipeline as make_pipeline
 
 EXPORTS: dict[str, str]
+__all__: list[str]

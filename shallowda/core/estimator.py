@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import copy
 from typing import Any, ClassVar, Self
 
@@ -114,7 +114,7 @@ class DomainAware(BaseEstimator):
         """Bring fitted attributes to where the user's X is, and call it a fit."""
         self._library = library(X)
         if is_numpy(X):
-            vars(self).update(self._fitted_arrays(to_numpy, is_foreign))
+            self._move(to_numpy, is_foreign)
         self._fitted = True
 
     def _beside(self, rows: Array) -> Self:
@@ -122,23 +122,17 @@ class DomainAware(BaseEstimator):
         if is_numpy(rows) or self._library != "numpy":
             return self
         moved = copy(self)
-        vars(moved).update(
-            self._fitted_arrays(
-                lambda array: from_numpy(array, rows), lambda value: is_numpy(value) and value.dtype.kind == "f"
-            )
-        )
+        moved._move(lambda array: from_numpy(array, rows), lambda value: is_numpy(value) and value.dtype.kind == "f")
         return moved
 
-    def _fitted_arrays(
-        self, move: Callable[[Array], Array], wanted: Callable[[Any], bool]
-    ) -> Iterator[tuple[str, Any]]:
-        """Fitted attributes that are arrays, or made of arrays, moved."""
+    def _move(self, move: Callable[[Array], Array], wanted: Callable[[Any], bool]) -> None:
+        """Move those fitted attributes that are arrays, or made of arrays."""
         for name, value in list(vars(self).items()):
             if name.endswith("_"):
                 if isinstance(value, ArrayHolder):
-                    yield name, value.moved(move)
+                    setattr(self, name, value.moved(move))
                 elif wanted(value):
-                    yield name, move(value)
+                    setattr(self, name, move(value))
 
 
 class DomainAwareClassifier(ClassifierMixin, DomainAware):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
@@ -37,7 +37,7 @@ KERNEL_CONSTRAINTS: dict = {
 class KernelMixin:
     """Kernel matrices of an estimator with the parameters of `KERNEL_CONSTRAINTS`."""
 
-    _kept_types = (Plan,)
+    _kept_types: ClassVar[tuple[type, ...]] = (Plan,)
 
     kernel: Any
     gamma: Any

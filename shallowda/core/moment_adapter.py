@@ -6,7 +6,7 @@ from abc import abstractmethod
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -66,7 +66,7 @@ class MomentAdapter(BaseAdapter):
 
     __metadata_request__partial_fit = {"sample_domain": True}
 
-    _kept_types = (Moments, Stream)
+    _kept_types: ClassVar[tuple[type, ...]] = (Moments, Stream)
 
     _stream: Stream | None = None
 

@@ -10,7 +10,7 @@ B. Sun, J. Feng, K. Saenko. Return of frustratingly easy domain adaptation. AAAI
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import OneToOneFeatureMixin
@@ -78,7 +78,7 @@ class CORAL(OneToOneFeatureMixin, MomentAdapter):
     True
     """
 
-    _kept_types = (CovarianceRoot,)
+    _kept_types: ClassVar[tuple[type, ...]] = (CovarianceRoot,)
 
     card = Card(
         title="Correlation alignment",
