@@ -3,7 +3,7 @@
 Rows of both domains go in together, in any order. ``y`` holds the class of each source row and marks unlabelled target
 rows: by -1, by NaN where labels are floats, by "" (or None) where they are strings. ``sample_domain`` names the domain
 of each row, >= 0 for source and < 0 for target; where it is given it decides, and labels of target rows are not read.
-`shallowda.core.contract` reads what `pack_domains` writes.
+``shallowda.core.contract`` reads what `pack_domains` writes.
 """
 
 from __future__ import annotations

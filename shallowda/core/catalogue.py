@@ -95,7 +95,7 @@ def all_methods(*, family: str | None = None, setting: str | None = None) -> dic
     Parameters
     ----------
     family : str, optional
-        Only those of one family, a folder of `shallowda.methods`: "spectral", "subspace", "alignment", "classifiers".
+        Only those of one family, such as "spectral" or "classifiers": the folder that their files lie in.
     setting : str, optional
         Only those for one setting: "unsupervised", "pseudo-labels", "few target labels", "several sources" or "text".
 

@@ -35,6 +35,9 @@ def nvcc():
 def test_sources_compile_without_spills_for_every_architecture(nvcc, tmp_path):
     jobs = [(*variant, real, 90) for variant in OTHERS for real in ("float", "double")]
     jobs += [(*variant, real, arch) for variant in VARIANTS for real in ("float", "double") for arch in ARCHITECTURES]
+    listed = subprocess.run([nvcc, "--list-gpu-code"], check=True, capture_output=True, text=True).stdout.split()
+    jobs = [job for job in jobs if f"sm_{job[-1]}" in listed]  # a compiler knows the devices of its time
+    assert jobs
 
     def report(job):
         entry, macros, real, arch = job

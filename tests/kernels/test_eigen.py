@@ -255,12 +255,13 @@ def test_a_square_is_solved_by_its_halves(k, r):
 @pytest.mark.parametrize("power", [0.5, 3.0])
 @pytest.mark.usefixtures("krylov_everywhere")
 def test_halves_take_fewer_passes_over_the_kernel_matrix(power):
-    K, V, (expected, _) = kernel_problem(1.0 / np.arange(1, 701) ** power, 1)
+    K, V, (expected, exact) = kernel_problem(1.0 / np.arange(1, 701) ** power, 1)
+    gap = (exact[19] - exact[20]) / exact[0]  # rounding turns a space by its size over the gap to what is left out
     whole, halves = Square(K), Halves(K)
     for square in (whole, halves):
         solver = PencilSolver(square)
         A, _, _ = solver.solve(V, 0.5, 20)
-        assert oracles.angle(A, expected[:, :20]) < 1e-6
+        assert oracles.angle(A, expected[:, :20]) < 1e-6 + 100 * np.finfo(float).eps / gap
     assert halves.passes < 0.85 * whole.passes
 
 
@@ -350,8 +351,10 @@ def test_spaces_that_use_up_a_singular_metric(monkeypatch, rank):
     solver, rng = PencilSolver(B, metric=M), np.random.RandomState(1)
     for _ in range(3):
         A, rho, _ = solver.solve(V, 0.3, 20)
-        expected, values = oracles.pencil(inner, R.T @ V @ V.T @ R + 0.3 * np.eye(rank), 20)
-        np.testing.assert_allclose(rho, values, rtol=1e-8)
+        W = R.T @ V
+        expected, values = oracles.pencil(inner, W @ W.T + 0.3 * np.eye(rank), 20)
+        rounding = np.finfo(float).eps * (1 + np.linalg.norm(W, 2) ** 2 / 0.3)  # by the condition of what divides
+        np.testing.assert_allclose(rho, values, rtol=1e-8 + 10 * rounding)
         assert oracles.angle(A, R @ expected) < 1e-6
         V = V + 0.05 * R @ rng.randn(rank, 3)
 

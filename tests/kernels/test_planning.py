@@ -271,7 +271,11 @@ def linux(tmp_path, monkeypatch):
 
 
 def test_this_machine():
-    assert 2**20 < available_memory() < 2**50
+    free = available_memory()  # how much that is depends on who else is here: it may be none
+    assert isinstance(free, int)
+    assert 0 <= free < 2**50
+    if {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= getattr(os, "sysconf_names", {}).keys():
+        assert free <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def test_free_is_what_the_machine_has(linux):
@@ -425,4 +429,5 @@ def test_the_system_of_artl_is_factored_or_iterated():
     tiled = plan(20_000, 512, "rbf", 10, form="system", backend="numpy", memory_budget=2**30)
     assert (tiled.operator, tiled.solver) == ("tiled", "conjugate gradients")
     assert "cannot be factored" in str(tiled)
-    assert plan(20_000, 512, "linear", 10, form="system", backend="numpy").operator == "moments"
+    moments = plan(20_000, 512, "linear", 10, form="system", backend="numpy", memory_budget=2**30)
+    assert moments.operator == "moments"

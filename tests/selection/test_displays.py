@@ -29,7 +29,7 @@ class TestEmbedding:
     def test_plane_of_an_embedding(self, shifted):
         model = TCAEstimator(2, estimator=LogisticRegression()).fit(shifted.X, shifted.y)
         display = EmbeddingDisplay.from_estimator(model, shifted.X, shifted.y)
-        np.testing.assert_array_equal(display.points, model.transform(shifted.X))
+        np.testing.assert_allclose(display.points, model.transform(shifted.X), atol=1e-9)
         np.testing.assert_array_equal(display.source, shifted.y >= 0)
         np.testing.assert_array_equal(display.labels[display.source], shifted.y[shifted.y >= 0])
         np.testing.assert_array_equal(display.labels[~display.source], model.predict(shifted.X[shifted.y < 0]))
@@ -51,7 +51,7 @@ class TestEmbedding:
         search.fit(shifted.X, shifted.y)
         by_search = EmbeddingDisplay.from_estimator(search, shifted.X, shifted.y)
         by_pipe = EmbeddingDisplay.from_estimator(search.best_estimator_, shifted.X, sample_domain=shifted.domain)
-        np.testing.assert_array_equal(by_search.points, by_pipe.points)
+        np.testing.assert_allclose(by_search.points, by_pipe.points, atol=1e-9)
         assert by_pipe.labels is None
         assert legend(by_pipe.ax_) == ["source", "target"]
 

@@ -46,6 +46,7 @@ from shallowda.kernels.regularised import KernelMachine, LinearMachine, extreme_
 __all__ = ["ARTL"]
 
 _POSITIVE = {"linear", "rbf", "laplacian", "cosine", "chi2"}  # kernels that are positive semi-definite by construction
+_MOST_ITERATIONS = 1000  # of lbfgs, in the logistic regression that gives the first pseudo-labels
 
 
 class ARTL(KernelMixin, PseudoLabelMixin, DomainClassifier):
@@ -269,7 +270,7 @@ class ARTL(KernelMixin, PseudoLabelMixin, DomainClassifier):
         if self.estimator is not None:
             learner = require_classifier(clone(self.estimator)).fit(Xs, domains.source_labels)
             return domains.encode(learner.predict(Xt))
-        learner = LogisticRegression(max_iter=1000)
+        learner = LogisticRegression(max_iter=_MOST_ITERATIONS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # said below, with what to do about it
             learner.fit(Xs, domains.source_labels)
