@@ -100,8 +100,9 @@ def test_bad_overrides_are_named(make, problem, monkeypatch):
 @pytest.fixture
 def large():
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(160, 5))
-    return X, np.where(np.arange(160) % 2, -1, np.arange(160) // 2 % 2)
+    truth = np.arange(160) // 2 % 2
+    X = rng.normal(size=(160, 5)) + 6 * truth[:, None] * np.eye(5)[0]  # labels that no rounding decides
+    return X, np.where(np.arange(160) % 2, -1, truth)
 
 
 def overruled(monkeypatch):

@@ -111,7 +111,7 @@ def test_small_problems_need_little(make, rows, kernel):
 
 
 def test_a_budget_may_be_a_share(make, rows, monkeypatch):
-    monkeypatch.setattr(planning, "available_memory", lambda: 10**9)
+    monkeypatch.setattr(planning, "available_memory", lambda backend: 10**9)
     shares = [make(memory_budget=share).fit(*rows).plan_.budget for share in (0.2, 1.0)]
     assert shares == [2 * 10**8, 10**9]
     with pytest.raises(MemoryError, match="memory_budget"):
