@@ -1,0 +1,103 @@
+"""The base class of weighting methods, on weights that are given."""
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline as plain_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import shallowda
+from shallowda import NoTargetWarning, make_pipeline
+from shallowda.core.weighting import SourceWeighting
+from shallowda.model_selection import StratifiedSourceTargetKFold, source_accuracy
+
+
+class Given(SourceWeighting):
+    """Weights by the class of a row, as a correction of class proportions has them, or by a function of the rows."""
+
+    _parameter_constraints = {"weigh": "no_validation", "estimator": "no_validation", "backend": "no_validation"}
+
+    def __init__(self, weigh=None, *, backend="auto", estimator=None):
+        self.weigh = weigh
+        self.backend = backend
+        self.estimator = estimator
+
+    def _weigh(self, X, domains):
+        if self.weigh is not None:
+            return self.weigh(domains.source_rows(X))
+        return np.array([0.5, 1.0, 3.0])[domains.labels[domains.source]]
+
+
+def test_the_estimator_is_fitted_with_the_weights(problem):
+    source = problem.domain >= 0
+    model = Given().fit(problem.X, problem.y)
+    np.testing.assert_array_equal(model.weights_, np.array([0.5, 1.0, 3.0])[problem.truth[source]])
+    by_hand = LogisticRegression(max_iter=1000)
+    by_hand.fit(problem.X[source], problem.truth[source], sample_weight=model.weights_)
+    np.testing.assert_allclose(model.predict_proba(problem.Xt), by_hand.predict_proba(problem.Xt))
+    np.testing.assert_allclose(model.decision_function(problem.Xt), by_hand.decision_function(problem.Xt))
+    assert not hasattr(model, "transform")
+
+
+def test_a_regressor(problem):
+    y = np.where(problem.domain < 0, np.nan, problem.X[:, 0] + problem.truth)
+    model = Given(lambda rows: np.abs(rows[:, 0]), estimator=Ridge()).fit(problem.X, y)
+    source = problem.domain >= 0
+    by_hand = Ridge().fit(problem.X[source], y[source], sample_weight=np.abs(problem.X[source, 0]))
+    np.testing.assert_allclose(model.predict(problem.Xt), by_hand.predict(problem.Xt))
+    truth = problem.Xt[:, 0] + problem.yt
+    assert model.score(problem.Xt, truth) == by_hand.score(problem.Xt, truth)
+    with pytest.warns(UserWarning, match="36 rows are marked as unlabelled"):
+        assert model.score(problem.X, y) == by_hand.score(problem.X[source], y[source])
+    with pytest.raises(ValueError, match=r"y holds continuous, and the estimator of Given is LogisticRegression"):
+        Given(lambda rows: np.ones(len(rows))).fit(problem.X, y)
+    with pytest.raises(ValueError, match=r"y holds class labels, and the estimator of Given is Ridge"):
+        Given(estimator=Ridge()).fit(problem.X, problem.y)
+
+
+def test_in_pipelines_and_searches(problem):
+    pipe = make_pipeline(StandardScaler(), Given()).fit(problem.X, problem.y)
+    assert isinstance(pipe[-1], Given)  # it reads the marks itself
+    np.testing.assert_array_equal(
+        pipe.predict(problem.Xt),
+        plain_pipeline(StandardScaler(), Given()).fit(problem.X, problem.y).predict(problem.Xt),
+    )
+    cv = StratifiedSourceTargetKFold(3, random_state=0)
+    grid = {"given__estimator__C": [0.1, 1.0]}
+    pipe = make_pipeline(StandardScaler(), Given(estimator=LogisticRegression()))
+    search = GridSearchCV(pipe, grid, scoring=source_accuracy, cv=cv, error_score="raise").fit(problem.X, problem.y)
+    assert search.score(problem.Xt, problem.yt) > 0.8
+    with sklearn.config_context(enable_metadata_routing=True):
+        told = pipe.fit(problem.X, problem.truth, sample_domain=problem.domain)
+    plain = pipe.fit(problem.X, problem.y)
+    np.testing.assert_array_equal(told.predict(problem.Xt), plain.predict(problem.Xt))
+
+
+def test_weights_alone(problem):
+    model = Given(lambda rows: np.ones(len(rows))).fit(problem.X, sample_domain=problem.domain)
+    assert model.weights_.shape == (54,)
+    for call in (lambda: model.predict(problem.Xt), lambda: model.score(problem.Xt, problem.yt)):
+        with pytest.raises(AttributeError, match="fitted without y, so it has weights but no"):
+            call()
+
+
+def test_without_a_target_every_weight_is_one(problem):
+    with pytest.warns(NoTargetWarning):
+        model = Given(lambda rows: pytest.fail("there is nothing to weigh for")).fit(problem.X, problem.truth)
+    np.testing.assert_array_equal(model.weights_, np.ones(90))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0])
+def test_weights_that_are_none_are_refused(problem, value):
+    with pytest.raises(ValueError, match="Given found weights of the source rows that are not finite, negative or all"):
+        Given(lambda rows: np.full(len(rows), value)).fit(problem.X, problem.y)
+
+
+def test_an_estimator_without_weights_is_refused(problem):
+    for estimator in (KNeighborsClassifier(), plain_pipeline(StandardScaler(), LogisticRegression())):
+        with pytest.raises(ValueError, match=r"must take sample_weight, and \w+ does not.*make_pipeline"):
+            Given(estimator=estimator).fit(problem.X, problem.y)
+    assert not hasattr(shallowda, "SourceWeighting")  # a base class for methods, not one of them
