@@ -90,9 +90,8 @@ def test_labels_that_only_a_quick_pass_repeats_have_not_settled():
 
 
 def test_a_cycle_through_the_last_pass_keeps_it():
-    a, b = [0, 0, 1], [0, 1, 1]
-    step, calls = script([a, b, a], [5.0, 3.0, 1.0])
+    step, seen = path([A, B, A], [5.0, 3.0, 1.0])
     last, history = settle(step, None, 20)
     assert history["stopped"] == "cycle"
-    assert len(calls) == 3
-    np.testing.assert_array_equal(last.labels, a)
+    assert len(seen) == 3
+    np.testing.assert_array_equal(last.labels, A)

@@ -5,7 +5,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 
 from shallowda import JDA, OneNearestNeighbor, TCAEstimator, pack_domains
-from shallowda.core.pseudo_labels import Pass
 from shallowda.kernels.neighbours import unit_rows
 
 Xs, ys, Xt, yt = oracles.shifted_domains(3)
@@ -113,15 +112,3 @@ def test_one_source_class_warns_and_matches_the_means():
         jda = JDA(3, ridge=0.3).fit(X, np.where(source, 5, -1), sample_domain=sample_domain)
     np.testing.assert_allclose(jda.components_, TCAEstimator(3, ridge=0.3).fit(X, y).components_, atol=1e-9)
     assert set(jda.predict(Xt)) == {5}
-
-
-def script(labels, objectives):
-    """A step that ignores its input and answers in turn."""
-    calls = []
-
-    def step(current):
-        index = len(calls)
-        calls.append(current)
-        return Pass(objectives[index], np.array(labels[index]), {}, index)
-
-    return step, calls
