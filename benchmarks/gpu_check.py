@@ -246,7 +246,7 @@ def steps(sizes: Sizes, top: dict[str, float], budget: Budget) -> Iterator[dict[
     """Figures of the products that the library is made of, in float32."""
     import cupy
 
-    from shallowda.kernels._device import kernel_times_block, nearest_row
+    from shallowda.kernels.device import kernel_times_block, nearest_row
     from shallowda.kernels.neighbours import nearest_row as nearest_on_cpu
 
     gemm, copy = top["gemm float32"], top["copy"]
