@@ -43,8 +43,8 @@ from shallowda.methods.subspace.gfk import GFK
 from shallowda.methods.subspace.subspace_alignment import SubspaceAlignment
 from shallowda.metrics import LabelShift, Separability
 from shallowda.model_selection import CircularValidation, MixVal
-from shallowda.model_selection._view import View
 from shallowda.model_selection.scorers import ranks
+from shallowda.model_selection.view import View
 from shallowda.pipeline import PerDomain, accepts_domains, make_pipeline, on_source, supervised_on_source
 
 __all__ = ["SOURCE_ONLY", "AutoAdapt", "portfolio"]

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from shallowda.commands import _common as common
-from shallowda.commands._common import STDOUT, say, say_json
+from shallowda.commands import common
+from shallowda.commands.common import STDOUT, say, say_json
 
 if TYPE_CHECKING:
-    from shallowda.commands._predictions import Predictions
+    from shallowda.commands.predictions import Predictions
     from shallowda.diagnosis import DomainShiftReport
 
 __all__ = ["adapt", "methods"]
@@ -108,8 +108,8 @@ def adapt(
     margin of a classifier without probabilities (only its order means something), and empty for nearest neighbours,
     which do not tell. With --json, predictions are in the JSON object unless --out says where they go.
     """
-    from shallowda.commands import _predictions as predictions
-    from shallowda.datasets._tables import match_features, read_table
+    from shallowda.commands import predictions
+    from shallowda.datasets.tables import match_features, read_table
     from shallowda.persistence import unknown_types
 
     predictions.check_format(out)
@@ -354,7 +354,7 @@ def _about(
 
 def _lines(about: Mapping[str, Any]) -> list[str]:
     """The summary, a line for each thing to know."""
-    from shallowda.commands._predictions import CONFIDENCE
+    from shallowda.commands.predictions import CONFIDENCE
 
     shares = ", ".join(f"{name} {share:.0%}" for name, share in list(about["predicted_shares"].items())[:12])
     lines = [

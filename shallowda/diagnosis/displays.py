@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
 
 from shallowda.diagnosis.report import FeatureShift, feature_shift, require_extra
-from shallowda.model_selection._view import View
+from shallowda.model_selection.view import View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 import shallowda
 from shallowda import ARTL, CORAL, JDA, make_pipeline, pack_domains
 from shallowda.cli import app
-from shallowda.datasets._tables import read_table
+from shallowda.datasets.tables import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -587,7 +587,7 @@ def test_features_are_chosen_once_and_where_they_can_be(files, invoke, source, t
 
 
 def test_parquet_that_holds_more_than_it_weighs(files, monkeypatch):
-    monkeypatch.setattr("shallowda.datasets._tables.BOMB_BYTES", 2**20)
+    monkeypatch.setattr("shallowda.datasets.tables.BOMB_BYTES", 2**20)
     values = pyarrow.array(np.zeros(2_000_000))
     lists = pyarrow.FixedSizeListArray.from_arrays(values, 10_000)
     pyarrow.parquet.write_table(pyarrow.table({"vector": lists}), "bomb.parquet")
@@ -803,7 +803,7 @@ def test_data(files, invoke, monkeypatch):
     def offline(*arguments):
         raise OSError("no way out")
 
-    monkeypatch.setattr("shallowda.datasets._store._download", offline)
+    monkeypatch.setattr("shallowda.datasets.store._download", offline)
     done = invoke("data", "fetch", "spam")
     assert done.exit_code == 1
     assert "no way out" in done.stderr

@@ -9,8 +9,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from shallowda.commands._common import STDOUT, atomic, require
-from shallowda.datasets._tables import Table
+from shallowda.commands.common import STDOUT, atomic, require
+from shallowda.datasets.tables import Table
 
 __all__ = ["CONFIDENCE", "Predictions", "check_format", "check_truth", "predict", "write"]
 

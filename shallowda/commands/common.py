@@ -24,7 +24,7 @@ from rich.status import Status
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from shallowda.datasets._tables import Table
+    from shallowda.datasets.tables import Table
 
 __all__ = [
     "Plain",
@@ -284,7 +284,7 @@ def check_used(option: str, given: str, used: str) -> None:
 
 def read_target(path: str, known: Table, features: str, drop: Collection[str] | None, **options: Any) -> Table:
     """The table of the target, read by what is known of the source; refuses options that neither had a use for."""
-    from shallowda.datasets._tables import read_table
+    from shallowda.datasets.tables import read_table
 
     table = read_table(
         path,
