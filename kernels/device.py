@@ -28,7 +28,16 @@ _ON_CHIP = ("rbf", "laplacian", "poly", "sigmoid")
 
 
 def has(kernel: Any) -> bool:
-    """Whether `kernel_times_block` takes this kernel."""
+    """Whether `kernel_times_block` takes this kernel.
+
+    Parameters
+    ----------
+    kernel : object
+
+    Returns
+    -------
+    taken : bool
+    """
     return isinstance(kernel, Kernel) and kernel.name in ("linear", "cosine", "polynomial", *_ON_CHIP)
 
 
