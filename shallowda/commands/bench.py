@@ -19,7 +19,7 @@ from shallowda.commands.common import INTERRUPTED
 
 if TYPE_CHECKING:
     from shallowda.bench import Benchmark, Cell
-    from shallowda.bench.report import Summary
+    from shallowda.bench.summary import Summary
 
 __all__ = ["bench"]
 

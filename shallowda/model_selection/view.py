@@ -1,4 +1,4 @@
-"""A fitted model as scorers, displays and `AutoAdapt` see it: what it says of rows, each mapped by the map of its own domain."""
+"""A fitted model as scorers and displays see it: what it says of rows, each mapped by the map of its own domain."""
 
 from __future__ import annotations
 

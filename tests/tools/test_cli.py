@@ -761,7 +761,7 @@ def test_diagnose(files, invoke):
 
 
 def test_bench_leaves_empty_what_has_not_run(capsys):
-    from shallowda.bench.report import Comparison, TaskTable
+    from shallowda.bench.summary import Comparison, TaskTable
     from shallowda.commands.bench import _say_summary
 
     nothing = np.full((1, 2), np.nan)
