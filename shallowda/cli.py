@@ -34,7 +34,7 @@ app = typer.Typer(
 
 @app.callback()
 def shallowda() -> None:
-    """Classical domain adaptation: TCA, JDA, BDA, SA, CORAL, GFK, ARTL, TJM."""
+    """Classical domain adaptation: from a labelled source to an unlabelled target."""
 
 
 for command in (demo.demo, adapt.adapt, predict.predict, diagnose.diagnose, bench.bench, doctor.doctor):

@@ -16,21 +16,13 @@ import typer
 
 from shallowda.commands import common
 from shallowda.commands.common import STDOUT, say, say_json
+from shallowda.core.catalogue import SCALINGS, exported_names
 
 if TYPE_CHECKING:
     from shallowda.commands.predictions import Predictions
     from shallowda.diagnosis import DomainShiftReport
 
 __all__ = ["adapt", "methods"]
-
-#: Names of ``--scale``, and the methods that it is the default of.
-SCALES = {
-    "unit-rows": ("ARTL", "BDA", "JDA", "TCAEstimator", "TJM"),
-    "per-domain": ("CORAL", "GFK", "SubspaceAlignment"),
-    "standard": (),
-    "none": (),
-}
-
 
 LOOKING = "Looking at the shift"
 
@@ -46,11 +38,11 @@ def methods(incomplete: str) -> list[str]:
     -------
     names : list of str
     """
-    return sorted(name for names in SCALES.values() for name in names if name.lower().startswith(incomplete.lower()))
+    return [name for name in exported_names() if name.lower().startswith(incomplete.lower())]
 
 
 def _scales(incomplete: str) -> list[str]:
-    return [name for name in SCALES if name.startswith(incomplete)]
+    return [name for name in SCALINGS if name.startswith(incomplete)]
 
 
 def adapt(
@@ -192,7 +184,7 @@ def _build(method: str, auto: bool, settings: Sequence[str], scale: str) -> tupl
     from sklearn.base import BaseEstimator, is_classifier
     from sklearn.preprocessing import Normalizer, StandardScaler
 
-    from shallowda import AutoAdapt, PerDomain, make_pipeline
+    from shallowda import AutoAdapt, PerDomain, all_methods, make_pipeline
 
     if auto == bool(method):
         raise ValueError(f"Give --method NAME or --auto. Methods are {', '.join(methods(''))}.")
@@ -200,9 +192,10 @@ def _build(method: str, auto: bool, settings: Sequence[str], scale: str) -> tupl
         if scale:
             raise ValueError("--scale: AutoAdapt tries every scaling by itself. Leave --scale out.")
         return _set(AutoAdapt(), settings), "AutoAdapt"
-    chosen = scale or next((name for name, names in SCALES.items() if method in names), "standard")
-    if chosen not in SCALES:
-        raise ValueError(f"--scale: there is no {chosen!r}{_hint(chosen, SCALES)} There are {', '.join(SCALES)}.")
+    known = all_methods()
+    chosen = scale or (known[method].card.scaling if method in known else "standard")
+    if chosen not in SCALINGS:
+        raise ValueError(f"--scale: there is no {chosen!r}{_hint(chosen, SCALINGS)} There are {', '.join(SCALINGS)}.")
     made = _estimator(method, "--method")
     if not (isinstance(made, BaseEstimator) and is_classifier(made)):
         raise ValueError(f"--method: {method} is no classifier. Methods are {', '.join(methods(''))}.")

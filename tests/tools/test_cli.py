@@ -25,7 +25,7 @@ from sklearn.preprocessing import Normalizer
 from typer.testing import CliRunner
 
 import shallowda
-from shallowda import ARTL, CORAL, JDA, make_pipeline, pack_domains
+from shallowda import ARTL, CORAL, JDA, all_methods, make_pipeline, pack_domains
 from shallowda.cli import app
 from shallowda.datasets.tables import read_table
 
@@ -875,3 +875,23 @@ def test_completion(invoke, shell):
 def test_completion_of_words(invoke, words, completed):
     environment = {"_SHALLOWDA_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     assert invoke(env=environment, prog_name="shallowda").stdout.split() == completed
+
+
+def test_methods_are_those_of_the_catalogue_and_completed_without_scikit_learn():
+    code = (
+        "import sys, shallowda.cli\n"
+        "from shallowda.commands.adapt import methods\n"
+        "print(*methods(''), 'sklearn' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout.split()
+    assert printed == [*all_methods(), "False"]
+
+
+def test_scaling_is_that_of_the_method(files, invoke):
+    for name, options in {"JDA": ["--set", "n_components=3"], "CORAL": [], "LogisticRegression": []}.items():
+        done = invoke("adapt", "source.npz", "target.npz", "--json", "--method", name, *options)
+        assert done.exit_code == 0, done.stderr
+        told = json.loads(done.stdout)["method"]
+        scaling = all_methods()[name].card.scaling if name in all_methods() else "standard"
+        assert told == f"{name} ({scaling})"
