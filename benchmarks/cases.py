@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from catalogue import methods
 
 SMALL_UNIT_ROWS = 1e-4  # CORAL's ridge: the features of unit rows have variances of this order
 RBF = {"kernel": "rbf", "gamma": 1.0}
@@ -94,17 +95,19 @@ def by_size(runs: dict, name: str, quantity: str = "seconds") -> tuple[list[floa
 
 # -- the methods over n ------------------------------------------------------------------------------------------------
 
+# by label, where the textbook or the sizes need others than the defaults
+PARAMETERS = {
+    "TCA": {"kernel": "linear"},
+    "JDA": {"kernel": "linear"},
+    "BDA": {"kernel": "linear"},
+    "SA": {"n_components": 30},
+    "CORAL": {"ridge": SMALL_UNIT_ROWS},
+    "GFK": {"n_components": 30},
+}
 ESTIMATORS = {
-    "TCA": ("TCAEstimator", {"kernel": "linear"}),
+    **{label: (method.__name__, PARAMETERS.get(label, {})) for label, method in methods().items()},
     "TCA rbf": ("TCAEstimator", RBF),
-    "JDA": ("JDA", {"kernel": "linear"}),
     "JDA rbf": ("JDA", RBF),
-    "BDA": ("BDA", {"kernel": "linear"}),
-    "TJM": ("TJM", {}),
-    "SA": ("SubspaceAlignment", {"n_components": 30}),
-    "CORAL": ("CORAL", {"ridge": SMALL_UNIT_ROWS}),
-    "GFK": ("GFK", {"n_components": 30}),
-    "ARTL": ("ARTL", {}),
 }
 
 NOT_SYMMETRIC = "the same problem, but eigh is given a non-symmetric product, so its vectors are others"

@@ -1,6 +1,6 @@
 """Check of the whole library on a CUDA device: ``python benchmarks/gpu_check.py [--sizes small]``.
 
-Runs the tests that need a device, fits the eight estimators there and on the CPU and compares what they learnt,
+Runs the tests that need a device, fits every method there and on the CPU and compares what they learnt,
 measures how fast the device copies and multiplies, and then what the library makes of that: each step as a share of its
 ceiling and as a ratio to the CPU of the same machine. Times are medians of synchronised events. Everything is written
 to benchmarks/results/gpu-<device>.json. The exit code is 1 if a test fails, if an estimator disagrees, or without a
@@ -28,10 +28,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from catalogue import methods
 from rows import make_rows
 from scipy.linalg import subspace_angles
+from sklearn.base import clone
 
-from shallowda import ARTL, BDA, CORAL, GFK, JDA, TJM, SubspaceAlignment, TCAEstimator
+from shallowda import JDA, TCAEstimator
+from shallowda.core.catalogue import family_of
 from shallowda.kernels.arrays import to_numpy
 from shallowda.kernels.pairwise import Kernel
 from shallowda.kernels.planning import cupy_problem
@@ -40,24 +43,35 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("shallowda", "numpy", "scipy", "scikit-learn", "cupy-cuda12x", "cupy-cuda13x", "array-api-compat")
 
-#: Largest difference from the float64 result of the CPU that passes: of the principal angle where a method has
-#: components, of the relative error of the others.
+#: Largest difference from the float64 result of the CPU that passes: of the principal angle where a method finds
+#: eigenvectors (the spectral ones), of the relative error of the others.
 BOUNDS = {"float64": 1e-6, "float32": 1e-3}
-WITH_COMPONENTS = ("TCA", "TCA rbf", "JDA", "JDA rbf", "BDA", "TJM")
 
-#: Name, and the estimator for a backend.
-ESTIMATORS: dict[str, Callable[[str], Any]] = {
-    "TCA": lambda backend: TCAEstimator(20, backend=backend),
-    "TCA rbf": lambda backend: TCAEstimator(20, kernel="rbf", backend=backend),
-    "JDA": lambda backend: JDA(20, backend=backend),
-    "JDA rbf": lambda backend: JDA(20, kernel="rbf", max_iter=5, backend=backend),
-    "BDA": lambda backend: BDA(20, backend=backend),
-    "SubspaceAlignment": lambda backend: SubspaceAlignment(20, backend=backend),
-    "CORAL": lambda backend: CORAL(backend=backend),
-    "GFK": lambda backend: GFK(20, backend=backend),
-    "ARTL": lambda backend: ARTL(backend=backend),
-    "TJM": lambda backend: TJM(20, max_iter=5, backend=backend),
+COMPONENTS = 20  # of the methods that have them
+PARAMETERS = {"TJM": {"max_iter": 5}}  # by label: more passes switch every source row off
+
+
+def estimators() -> dict[str, Any]:
+    """Every method that has backends, and what tells of its fit: an embedding or decision values."""
+    found = {}
+    for label, method in methods().items():
+        known = method().get_params()
+        if "backend" in known and (hasattr(method, "transform") or hasattr(method, "decision_function")):
+            components = {"n_components": COMPONENTS} if "n_components" in known else {}
+            found[label] = method(**components, **PARAMETERS.get(label, {}))
+    return found
+
+
+ESTIMATORS = {
+    **estimators(),
+    "TCA rbf": TCAEstimator(COMPONENTS, kernel="rbf"),
+    "JDA rbf": JDA(COMPONENTS, kernel="rbf", max_iter=5),
 }
+
+
+def estimator(name: str, backend: str) -> Any:
+    """One of `ESTIMATORS`, not fitted, for a backend."""
+    return clone(ESTIMATORS[name]).set_params(backend=backend)
 
 
 @dataclass(frozen=True)
@@ -97,7 +111,7 @@ def principal_angle(got: np.ndarray, reference: np.ndarray) -> float:
 
 def learnt(name: str, backend: str, X: Any, y: np.ndarray) -> dict[str, np.ndarray]:
     """What an estimator makes of the rows: their embedding (the decision values of a classifier) and predictions."""
-    model = ESTIMATORS[name](backend)
+    model = estimator(name, backend)
     sample_domain = np.where(y < 0, -1, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about ranks and passes: the same on both sides
@@ -113,7 +127,7 @@ def learnt(name: str, backend: str, X: Any, y: np.ndarray) -> dict[str, np.ndarr
 def agreement(name: str, got: dict[str, np.ndarray], reference: dict[str, np.ndarray], dtype: str) -> dict[str, Any]:
     """Figures of one estimator against the float64 result of the CPU, and whether they pass."""
     values = got["values"], reference["values"]
-    angle = principal_angle(*values) if name in WITH_COMPONENTS else None
+    angle = principal_angle(*values) if family_of(type(ESTIMATORS[name])) == "spectral" else None
     error = relative_error(*values)
     return {
         "relative_error": error,
@@ -246,7 +260,7 @@ def steps(sizes: Sizes, top: dict[str, float], budget: Budget) -> Iterator[dict[
     """Figures of the products that the library is made of, in float32."""
     import cupy
 
-    from shallowda.kernels._device import kernel_times_block, nearest_row
+    from shallowda.kernels.device import kernel_times_block, nearest_row
     from shallowda.kernels.neighbours import nearest_row as nearest_on_cpu
 
     gemm, copy = top["gemm float32"], top["copy"]
@@ -309,17 +323,17 @@ def steps(sizes: Sizes, top: dict[str, float], budget: Budget) -> Iterator[dict[
 def fits(sizes: Sizes, budget: Budget) -> Iterator[dict[str, Any]]:
     """Seconds of whole fits in float32, from NumPy arrays to NumPy results, here and on the CPU."""
     X, y = make_rows(*sizes.fit, "float32")
-    for name, make in ESTIMATORS.items():
+    for name in ESTIMATORS:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            make("cupy").fit(X, y)  # compiles, and starts the libraries
+            estimator(name, "cupy").fit(X, y)  # compiles, and starts the libraries
             times = []
             for _ in range(3):
                 start = time.perf_counter()
-                make("cupy").fit(X, y)
+                estimator(name, "cupy").fit(X, y)
                 times.append(time.perf_counter() - start)
             seconds = statistics.median(times)
-            cpu = budget.seconds(lambda make=make: make("numpy").fit(X, y))
+            cpu = budget.seconds(lambda name=name: estimator(name, "numpy").fit(X, y))
         title = f"{name} {sizes.fit[0]} x {sizes.fit[1]}"
         yield {"name": title, "seconds": seconds, "cpu_ratio": None if cpu is None else cpu / seconds}
 

@@ -8,8 +8,8 @@ is only imported when such an array arrives.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -148,13 +148,31 @@ def on_backend(array: Any, backend: str) -> Any:
     return cupy.asarray(array)
 
 
-def strict_linalg(array: Any) -> AbstractContextManager:
-    """Context in which a decomposition that fails on the array's device is an error, as it is on the CPU."""
-    if library(array) != "cupy":
-        return nullcontext()
-    from shallowda.kernels import _device
+@contextmanager
+def strict_linalg(array: Any) -> Iterator[None]:
+    """Context in which a decomposition that fails on the array's device is an error, as it is on the CPU.
 
-    return _device.strict_linalg()
+    CuPy's default is to return whatever cuSOLVER left behind. A decomposition of NaN or infinite values may still end
+    without an error: look at the result. Costs a synchronisation of the device for each decomposition.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        A ValueError that says so.
+    """
+    if library(array) != "cupy":
+        yield
+        return
+    import cupyx
+
+    with cupyx.errstate(linalg="raise"):
+        try:
+            yield
+        except np.linalg.LinAlgError as error:
+            raise np.linalg.LinAlgError(
+                "A decomposition failed on the CUDA device: the matrix is singular, not positive definite, or holds "
+                f"NaN. A larger ridge may help. cuSOLVER's message: {error}"
+            ) from error
 
 
 def as_dtype(array: Any, dtype: Any) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import entr, softmax
 
-from shallowda.kernels import _device
+from shallowda.kernels import device
 from shallowda.kernels.arrays import Array, from_numpy, is_numpy, library, namespace, to_numpy
 from shallowda.kernels.operators import Operator
 from shallowda.kernels.pairwise import unit_rows
@@ -71,7 +71,7 @@ def nearest_row(queries: Array, rows: Array) -> Array:
     if not rows.shape[0]:
         raise ValueError("rows is empty, so no query has a nearest row.")
     if library(queries) == "cupy" and rows.shape[1] <= _FUSED_FEATURES:
-        return _device.nearest_row(queries, rows)
+        return device.nearest_row(queries, rows)
     if not is_numpy(queries):
         return _nearest_by_products(queries, rows)
     queries, rows = _moderate(queries, rows)

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 from sklearn.utils import check_random_state
 
-from shallowda.kernels import _device
+from shallowda.kernels import device
 from shallowda.kernels.arrays import Array, from_numpy, is_foreign, is_numpy, library, namespace, symmetric_product
 
 __all__ = [
@@ -183,8 +183,8 @@ class TiledGram:
     def __matmul__(self, block: Array) -> Array:
         """The product with a block (n, b): n^2 / 2 kernel values and 2 n^2 b flops."""
         X, block = self.X, _block(self, block)
-        if library(X) == "cupy" and _device.has(self.kernel):
-            product = _device.kernel_times_block(X, X, block, self.kernel)
+        if library(X) == "cupy" and device.has(self.kernel):
+            product = device.kernel_times_block(X, X, block, self.kernel)
             return product - self.constant * namespace(X).sum(block, axis=0)
         product = namespace(X).zeros(block.shape, dtype=self.dtype, device=X.device)
         for i, rows in enumerate(self._tiles):

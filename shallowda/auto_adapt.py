@@ -28,24 +28,28 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, check_memory
 
+from shallowda import (
+    ARTL,
+    CORAL,
+    GFK,
+    JDA,
+    OneNearestNeighbor,
+    PerDomain,
+    SubspaceAlignment,
+    TCAEstimator,
+    make_pipeline,
+)
 from shallowda.core.contract import Domains, domain_codes
 from shallowda.core.estimator import DomainAwareClassifier
 from shallowda.core.messages import warn
-from shallowda.core.nearest import OneNearestNeighbor
 from shallowda.diagnosis import Advice, DomainShiftReport, FeatureShift
 from shallowda.kernels.arrays import is_foreign
 from shallowda.kernels.moments import shared_moments
-from shallowda.methods.alignment.coral import CORAL
-from shallowda.methods.classifiers.artl import ARTL
-from shallowda.methods.spectral.jda import JDA
-from shallowda.methods.spectral.tca import TCAEstimator
-from shallowda.methods.subspace.gfk import GFK
-from shallowda.methods.subspace.subspace_alignment import SubspaceAlignment
 from shallowda.metrics import LabelShift, Separability
 from shallowda.model_selection import CircularValidation, MixVal
-from shallowda.model_selection._view import View
 from shallowda.model_selection.scorers import ranks
-from shallowda.pipeline import PerDomain, accepts_domains, make_pipeline, on_source, supervised_on_source
+from shallowda.model_selection.view import View
+from shallowda.pipeline import accepts_domains, on_source, supervised_on_source
 
 __all__ = ["SOURCE_ONLY", "AutoAdapt", "portfolio"]
 

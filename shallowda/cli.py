@@ -11,7 +11,7 @@ try:
     try:
         import typer
 
-        from shallowda.commands import _common
+        from shallowda.commands import common
     except ImportError as error:
         raise ImportError('The command line needs typer and rich: pip install "shallowda[cli]"') from error
 
@@ -23,7 +23,7 @@ except KeyboardInterrupt:  # before there is a command that could tell it
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    cls=_common.Plain,
+    cls=common.Plain,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -34,7 +34,7 @@ app = typer.Typer(
 
 @app.callback()
 def shallowda() -> None:
-    """Classical domain adaptation: TCA, JDA, BDA, SA, CORAL, GFK, ARTL, TJM."""
+    """Classical domain adaptation: from a labelled source to an unlabelled target."""
 
 
 for command in (demo.demo, adapt.adapt, predict.predict, diagnose.diagnose, bench.bench, doctor.doctor):

@@ -1,4 +1,4 @@
-"""Adapt printed digits to handwritten ones with every estimator: ``python -m shallowda.demo``.
+"""Adapt printed digits to handwritten ones by every method: ``python -m shallowda.demo``.
 
 The source is :func:`shallowda.datasets.make_printed_digits`, the target :func:`sklearn.datasets.load_digits`. No
 handwritten label is shown to any estimator: they only score. Parameters are those of the papers, not tuned here.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -22,18 +22,7 @@ from sklearn.preprocessing import normalize
 from sklearn.utils import resample
 from threadpoolctl import threadpool_limits
 
-from shallowda import (
-    ARTL,
-    BDA,
-    CORAL,
-    GFK,
-    JDA,
-    TJM,
-    OneNearestNeighbor,
-    SubspaceAlignment,
-    TCAEstimator,
-    pack_domains,
-)
+from shallowda import OneNearestNeighbor, all_methods, pack_domains
 from shallowda.datasets import make_printed_digits
 from shallowda.diagnosis.displays import CLASS_COLOURS
 
@@ -143,24 +132,27 @@ def _make_digits(n_samples: int, seed: int) -> Digits:
 
 
 def _methods(X: np.ndarray) -> list[tuple[str, ClassifierMixin]]:
-    """Every estimator, and what it does in a few words."""
-    return [
-        ("brings the domain means together", TCAEstimator(n_components=30, ridge=1.0)),
-        ("domain and class means together", JDA(n_components=30, ridge=0.1)),
-        ("JDA, both kinds of means weighed", BDA(n_components=30, ridge=0.1, mu="a_distance")),
-        ("turns source axes to the target's", SubspaceAlignment(n_components=30)),
-        # The paper's ridge is 1 for features of unit variance.
-        ("matches the covariances", CORAL(ridge=float(X.var(axis=0).mean()))),
-        ("averages all subspaces in between", GFK(n_components="auto")),
-        ("one classifier for both domains", ARTL()),
-        ("TCA that fades odd source samples", TJM(n_components=30, ridge=1.0)),
-    ]
+    """Every method that needs no more than these data, after what it makes alike."""
+    methods = all_methods(setting="unsupervised") | all_methods(setting="pseudo-labels")
+    parameters = _parameters(X)
+    return [(methods[name].card.idea, methods[name](**parameters.get(name, {}))) for name in sorted(methods)]
+
+
+def _parameters(X: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Parameters by method, where these data need others than the defaults."""
+    return {
+        "BDA": {"ridge": 0.1, "mu": "a_distance"},
+        "CORAL": {"ridge": float(X.var(axis=0).mean())},  # the paper's is 1 for features of unit variance
+        "GFK": {"n_components": "auto"},
+        "JDA": {"ridge": 0.1},
+        "SubspaceAlignment": {"n_components": 30},
+    }
 
 
 def _compare(digits: Digits, progress: Progress) -> list[Result]:
     """Train on printed digits, score on handwritten ones: first without adaptation, then with every estimator."""
     X, y, _ = pack_domains(digits.Zs, digits.ys, digits.Zt)
-    baseline = ("nearest printed digit, unadapted", OneNearestNeighbor())
+    baseline = ("nothing: the nearest printed digit", OneNearestNeighbor())
     results = []
     for idea, model in progress.track([baseline, *_methods(X)], description="Adapting"):
         method = type(model).__name__ if results else "Source only"
@@ -187,7 +179,7 @@ def _table(results: list[Result]) -> Table:
         pad_edge=False,
     )
     table.add_column("Method", no_wrap=True)
-    table.add_column("What it does")
+    table.add_column("What it makes alike")
     for column in ("Accuracy", "Gain", "Seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     source_only = results[0].accuracy
@@ -267,8 +259,10 @@ def _draw_bars(ax: Axes, results: list[Result]) -> None:
     colours = [GREY, *(BLUE if accuracy >= source_only else ORANGE for accuracy in accuracies[1:])]
     bars = ax.barh([result.method for result in results], accuracies, color=colours, height=0.7)
     labels = [f"{accuracies[0]:.1%}", *(f"{a:.1%}  ({100 * (a - source_only):+.1f})" for a in accuracies[1:])]
-    for bar, label in zip(bars, labels, strict=True):  # at the foot of its bar, where the line never crosses it
-        ax.text(0.02, bar.get_y() + bar.get_height() / 2, label, color="white", va="center", fontweight="bold")
+    for bar, label, accuracy in zip(bars, labels, accuracies, strict=True):
+        # At the foot of its bar, where the line never crosses it; behind a bar that is too short to hold it.
+        place, colour = (0.02, "white") if accuracy >= 0.3 else (accuracy + 0.02, "black")
+        ax.text(place, bar.get_y() + bar.get_height() / 2, label, color=colour, va="center", fontweight="bold")
     ax.axvline(source_only, color="black", linestyle="--", linewidth=1)
     ax.set_title("Handwritten digits recognised", fontsize=13, loc="left")
     ax.set_xlim(0, 1)

@@ -15,10 +15,11 @@ from shallowda.bench.config import (
     presets,
 )
 from shallowda.bench.models import build
-from shallowda.bench.report import summarise, write_report
+from shallowda.bench.report import write_report
 from shallowda.bench.runner import pending, run
 from shallowda.bench.steps import STEPS
 from shallowda.bench.store import read_results
+from shallowda.bench.summary import summarise
 
 __all__ = [
     "STEPS",

@@ -12,10 +12,9 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from shallowda import datasets
-from shallowda._version import __version__
+from shallowda import __version__, datasets
 from shallowda.bench.config import Benchmark, Task, one_of
-from shallowda.datasets._store import obtain, registry
+from shallowda.datasets.store import known_domains, obtain, registry
 
 __all__ = ["Cell", "generators", "load", "plan"]
 
@@ -203,10 +202,9 @@ def _domains(task: Task) -> list[str]:
         datasets.available_domains(task.dataset, **task.options)
     except (TypeError, ValueError) as error:
         raise ValueError(f"task {task.name!r}: {error}") from error
-    files = registry()[key]["files"]
-    known = list(dict.fromkeys(name for file in files for name in file["domains"]))
+    known = known_domains(key)
     wanted = arguments["domains"]
-    names = known if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
+    names = list(known) if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
     for name in names:
         one_of(name, known, f"task {task.name!r}: the domain")
     return names

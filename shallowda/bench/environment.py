@@ -12,7 +12,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_info
 
-from shallowda._version import __version__
+from shallowda import __version__
 
 __all__ = ["environment", "versions"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shallowda.bench.report import Summary, critical_difference, friedman
+from shallowda.bench.summary import Summary, critical_difference, friedman
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

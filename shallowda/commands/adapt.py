@@ -14,23 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from shallowda.commands import _common as common
-from shallowda.commands._common import STDOUT, say, say_json
+from shallowda.commands import common
+from shallowda.commands.common import STDOUT, say, say_json
+from shallowda.core.catalogue import SCALINGS, exported_names
 
 if TYPE_CHECKING:
-    from shallowda.commands._predictions import Predictions
+    from shallowda.commands.predictions import Predictions
     from shallowda.diagnosis import DomainShiftReport
 
 __all__ = ["adapt", "methods"]
-
-#: Names of ``--scale``, and the methods that it is the default of.
-SCALES = {
-    "unit-rows": ("ARTL", "BDA", "JDA", "TCAEstimator", "TJM"),
-    "per-domain": ("CORAL", "GFK", "SubspaceAlignment"),
-    "standard": (),
-    "none": (),
-}
-
 
 LOOKING = "Looking at the shift"
 
@@ -46,11 +38,11 @@ def methods(incomplete: str) -> list[str]:
     -------
     names : list of str
     """
-    return sorted(name for names in SCALES.values() for name in names if name.lower().startswith(incomplete.lower()))
+    return [name for name in exported_names() if name.lower().startswith(incomplete.lower())]
 
 
 def _scales(incomplete: str) -> list[str]:
-    return [name for name in SCALES if name.startswith(incomplete)]
+    return [name for name in SCALINGS if name.startswith(incomplete)]
 
 
 def adapt(
@@ -108,8 +100,8 @@ def adapt(
     margin of a classifier without probabilities (only its order means something), and empty for nearest neighbours,
     which do not tell. With --json, predictions are in the JSON object unless --out says where they go.
     """
-    from shallowda.commands import _predictions as predictions
-    from shallowda.datasets._tables import match_features, read_table
+    from shallowda.commands import predictions
+    from shallowda.datasets.tables import match_features, read_table
     from shallowda.persistence import unknown_types
 
     predictions.check_format(out)
@@ -192,7 +184,7 @@ def _build(method: str, auto: bool, settings: Sequence[str], scale: str) -> tupl
     from sklearn.base import BaseEstimator, is_classifier
     from sklearn.preprocessing import Normalizer, StandardScaler
 
-    from shallowda import AutoAdapt, PerDomain, make_pipeline
+    from shallowda import AutoAdapt, PerDomain, all_methods, make_pipeline
 
     if auto == bool(method):
         raise ValueError(f"Give --method NAME or --auto. Methods are {', '.join(methods(''))}.")
@@ -200,9 +192,10 @@ def _build(method: str, auto: bool, settings: Sequence[str], scale: str) -> tupl
         if scale:
             raise ValueError("--scale: AutoAdapt tries every scaling by itself. Leave --scale out.")
         return _set(AutoAdapt(), settings), "AutoAdapt"
-    chosen = scale or next((name for name, names in SCALES.items() if method in names), "standard")
-    if chosen not in SCALES:
-        raise ValueError(f"--scale: there is no {chosen!r}{_hint(chosen, SCALES)} There are {', '.join(SCALES)}.")
+    known = all_methods()
+    chosen = scale or (known[method].card.scaling if method in known else "standard")
+    if chosen not in SCALINGS:
+        raise ValueError(f"--scale: there is no {chosen!r}{_hint(chosen, SCALINGS)} There are {', '.join(SCALINGS)}.")
     made = _estimator(method, "--method")
     if not (isinstance(made, BaseEstimator) and is_classifier(made)):
         raise ValueError(f"--method: {method} is no classifier. Methods are {', '.join(methods(''))}.")
@@ -354,7 +347,7 @@ def _about(
 
 def _lines(about: Mapping[str, Any]) -> list[str]:
     """The summary, a line for each thing to know."""
-    from shallowda.commands._predictions import CONFIDENCE
+    from shallowda.commands.predictions import CONFIDENCE
 
     shares = ", ".join(f"{name} {share:.0%}" for name, share in list(about["predicted_shares"].items())[:12])
     lines = [

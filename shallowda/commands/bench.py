@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from shallowda.commands._common import INTERRUPTED
 from shallowda.commands.adapt import methods
+from shallowda.commands.common import INTERRUPTED
 
 if TYPE_CHECKING:
     from shallowda.bench import Benchmark, Cell
-    from shallowda.bench.report import Summary
+    from shallowda.bench.summary import Summary
 
 __all__ = ["bench"]
 

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from shallowda.commands import _common as common
-from shallowda.commands._common import FAILED, say, say_json
+from shallowda.commands import common
+from shallowda.commands.common import FAILED, say, say_json
 
 __all__ = ["app"]
 
@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True)
 
 
 def _names(incomplete: str) -> list[str]:
-    from shallowda.datasets._store import registry
+    from shallowda.datasets.store import registry
 
     return [name for name in registry() if name.startswith(incomplete)]
 
@@ -34,15 +34,14 @@ def data() -> None:
 @app.command("list")
 def list_(as_json: common.AsJson = False) -> None:
     """List the data sets, and which of their domains are at hand."""
-    from shallowda.datasets._loaders import _at_hand, _domains
-    from shallowda.datasets._store import folder, registry
+    from shallowda.datasets.store import domains_at_hand, folder, known_domains, registry
 
     home = folder(None)
     entries = [
         {
             "name": key,
-            "domains": list(_domains(key)),
-            "at_hand": [domain for domain in _domains(key) if _at_hand(key, domain, home)],
+            "domains": list(known_domains(key)),
+            "at_hand": list(domains_at_hand(key, home)),
             "n_features": entry["n_features"],
             "features": entry["feature_description"],
             "licence": entry["licence"],
@@ -70,12 +69,12 @@ def fetch(
     as_json: common.AsJson = False,
 ) -> None:
     """Download what is not at hand, check it, and say where it is."""
-    from shallowda.datasets._loaders import _fetch
-    from shallowda.datasets._store import obtain
+    from shallowda.datasets.loaders import fetch_registered
+    from shallowda.datasets.store import obtain
 
     key = _known(name, domain or ())
     try:
-        found = _fetch(key, domain or None, None, True)
+        found = fetch_registered(key, domains=domain or None)
         files = obtain(key, found.domain_names, None, False)
     except OSError as error:  # no network, or no public copy: the request was right
         say(f"Error: {error}")
@@ -87,15 +86,14 @@ def fetch(
 @app.command()
 def path(name: Name = "", as_json: common.AsJson = False) -> None:
     """Say where the data folder is, or the files of a data set that are at hand."""
-    from shallowda.datasets._loaders import _at_hand, _domains
-    from shallowda.datasets._store import folder, obtain
+    from shallowda.datasets.store import domains_at_hand, folder, obtain
 
     home = folder(None)
     if not name:
         _say_files({"": home}, as_json, {})
         return
     key = _known(name)
-    domains = [domain for domain in _domains(key) if _at_hand(key, domain, home)]
+    domains = domains_at_hand(key, home)
     if not domains:
         say(f"Error: no file of {key} is in {home}. `shallowda data fetch {key}` downloads what is public.")
         raise typer.Exit(FAILED)
@@ -104,8 +102,7 @@ def path(name: Name = "", as_json: common.AsJson = False) -> None:
 
 def _known(name: str, domains: Sequence[str] = ()) -> str:
     """The key of the registry that a name means, if it has these domains."""
-    from shallowda.datasets._loaders import _domains
-    from shallowda.datasets._store import registry
+    from shallowda.datasets.store import known_domains, registry
 
     keys = [key for key in registry() if name in (key, key.partition("[")[0])]
     if not keys:
@@ -114,8 +111,8 @@ def _known(name: str, domains: Sequence[str] = ()) -> str:
         raise ValueError(f"There is no data set {name!r}{hint} There are {', '.join(registry())}.")
     if len(keys) > 1:
         raise ValueError(f"{name} comes with several kinds of features: name one of {', '.join(keys)}.")
-    if unknown := [domain for domain in domains if domain not in _domains(keys[0])]:
-        raise ValueError(f"{keys[0]} has no domain {unknown[0]!r}; it has {', '.join(_domains(keys[0]))}.")
+    if unknown := [domain for domain in domains if domain not in known_domains(keys[0])]:
+        raise ValueError(f"{keys[0]} has no domain {unknown[0]!r}; it has {', '.join(known_domains(keys[0]))}.")
     return keys[0]
 
 

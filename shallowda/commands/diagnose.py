@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from shallowda.commands import _common as common
-from shallowda.commands._common import say, say_json
+from shallowda.commands import common
+from shallowda.commands.common import say, say_json
 
 __all__ = ["diagnose"]
 
@@ -66,7 +66,7 @@ def diagnose(
     as_json: common.AsJson = False,
 ) -> None:
     """Say how far two domains are apart, in what, and what to try first."""
-    from shallowda.datasets._tables import STDIN, match_features, read_table
+    from shallowda.datasets.tables import STDIN, match_features, read_table
     from shallowda.diagnosis import DomainShiftReport
 
     if html is not None:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from shallowda.commands import _common as common
-from shallowda.commands._common import FAILED, say_json
+from shallowda.commands import common
+from shallowda.commands.common import FAILED, say_json
 
 __all__ = ["doctor"]
 

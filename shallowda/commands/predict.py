@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from shallowda.commands import _common as common
-from shallowda.commands._common import STDOUT, say, say_json
+from shallowda.commands import common
+from shallowda.commands.common import STDOUT, say, say_json
 
 __all__ = ["predict"]
 
@@ -43,8 +43,8 @@ def predict(
     With --json, predictions are in the JSON object unless --out says where they go.
     """
     from shallowda import load
-    from shallowda.commands import _predictions as predictions
-    from shallowda.datasets._tables import match_features, read_table
+    from shallowda.commands import predictions
+    from shallowda.datasets.tables import match_features, read_table
     from shallowda.persistence import unknown_types
 
     predictions.check_format(out)

@@ -8,7 +8,9 @@ see `fetch_office_caltech10`.
 from collections.abc import Callable
 
 from shallowda.datasets._container import DomainDataset
-from shallowda.datasets._loaders import (
+from shallowda.datasets._printed_digits import make_printed_digits
+from shallowda.datasets._shifts import make_deep_features, make_gaussian_shift, make_rotated_moons
+from shallowda.datasets.loaders import (
     DATASETS,
     available_domains,
     fetch_amazon_reviews,
@@ -21,8 +23,6 @@ from shallowda.datasets._loaders import (
     fetch_spam,
     load_feature_files,
 )
-from shallowda.datasets._printed_digits import make_printed_digits
-from shallowda.datasets._shifts import make_deep_features, make_gaussian_shift, make_rotated_moons
 
 __all__ = [
     "DATASETS",

@@ -4,7 +4,8 @@
 """
 
 from shallowda.diagnosis.displays import AdaptationHistoryDisplay, EmbeddingDisplay, ShiftDisplay
-from shallowda.diagnosis.report import RULES, Advice, DomainShiftReport, FeatureShift, Rule, feature_shift
+from shallowda.diagnosis.report import RULES, Advice, DomainShiftReport, Rule
+from shallowda.diagnosis.single_features import FeatureShift, feature_shift
 
 __all__ = [
     "RULES",

@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
 
-from shallowda.diagnosis.report import FeatureShift, feature_shift, require_extra
-from shallowda.model_selection._view import View
+from shallowda.diagnosis.extra import require_extra
+from shallowda.diagnosis.single_features import FeatureShift, feature_shift
+from shallowda.model_selection.view import View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["AdaptationHistoryDisplay", "EmbeddingDisplay", "ShiftDisplay"]
+__all__ = ["CLASS_COLOURS", "AdaptationHistoryDisplay", "EmbeddingDisplay", "ShiftDisplay"]
 
 BLUE, ORANGE, GREY = "#2f83b8", "#d9661f", "#7f7f7f"  # each to be seen on white and on black
 # Ten colours made to stay apart for colour-blind readers too (M. Petroff, arXiv:2107.02270).
@@ -274,7 +275,7 @@ class AdaptationHistoryDisplay(_Display):
     Parameters
     ----------
     history : mapping
-        `history_` of a fitted JDA, BDA, TJM or ARTL.
+        `history_` of a fitted method that works in passes: JDA, TJM, ARTL, ...
 
     Attributes
     ----------
@@ -313,7 +314,7 @@ class AdaptationHistoryDisplay(_Display):
 
         Parameters
         ----------
-        estimator : fitted JDA, BDA, TJM or ARTL
+        estimator : fitted method that works in passes: JDA, TJM, ARTL, ...
             Or a Pipeline with one, or a search over one.
         ax : matplotlib Axes, optional
 
@@ -331,7 +332,8 @@ class AdaptationHistoryDisplay(_Display):
         with_history = [step for step in steps if hasattr(step, "history_")]
         if not with_history:
             raise ValueError(
-                f"{type(estimator).__name__} has no history_. JDA, BDA, TJM and ARTL have one, once they are fitted."
+                f"{type(estimator).__name__} has no history_. Methods that work in passes, such as JDA, have one "
+                "once they are fitted."
             )
         return cls(with_history[0].history_).plot(ax=ax)
 

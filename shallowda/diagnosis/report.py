@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +21,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
-from scipy.stats import false_discovery_control, ks_2samp
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import balanced_accuracy_score
@@ -31,19 +29,20 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
+from shallowda import CORAL
 from shallowda.core.contract import read_domains
 from shallowda.core.rows import two_samples
+from shallowda.diagnosis.displays import EmbeddingDisplay, ShiftDisplay, draw_bars, draw_moves, png
+from shallowda.diagnosis.extra import INSTALL, missing, require_extra
+from shallowda.diagnosis.single_features import feature_shift
 from shallowda.kernels.discrepancies import bures_squared
 from shallowda.kernels.pairwise import Kernel, median_gamma
-from shallowda.methods.alignment.coral import CORAL
 from shallowda.metrics import LabelShift, energy_distance, label_shift, mmd, per_class, permutation_test, separability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["RULES", "Advice", "DomainShiftReport", "FeatureShift", "Rule", "feature_shift"]
-
-EXTRA = ("jinja2", "matplotlib")
+__all__ = ["RULES", "Advice", "DomainShiftReport", "Rule"]
 
 _LEVEL = 0.05  # of every test
 _COMPONENTS = 100  # principal components at most
@@ -54,70 +53,6 @@ _DENSE = 1500  # rows or features up to which components are exact
 _FOLDS = 5  # of the classifier; classes with fewer rows are left out of it
 _FEW = 30  # rows, below which a sample is called small
 _LISTED = 20  # features and classes that pages show; text shows half as many
-
-
-class FeatureShift(NamedTuple):
-    """How each feature differs between the domains.
-
-    Attributes
-    ----------
-    mean_difference : ndarray of shape (d,)
-        Target mean minus source mean, over the root of the average of both variances. Infinite where the feature is
-        constant in either domain, at different values.
-    variance_ratio : ndarray of shape (d,)
-        Target variance over source variance; 1 where both are zero.
-    ks : ndarray of shape (d,)
-        Kolmogorov-Smirnov statistic, 0 to 1: the largest gap between the two distribution functions.
-    p_value : ndarray of shape (d,)
-        Of the statistic (asymptotic), adjusted for the number of features (Benjamini-Hochberg).
-    """
-
-    mean_difference: np.ndarray
-    variance_ratio: np.ndarray
-    ks: np.ndarray
-    p_value: np.ndarray
-
-    @property
-    def order(self) -> np.ndarray:
-        """Indices of the features, the most shifted first: by `ks`, then by `mean_difference`."""
-        return np.lexsort((-np.abs(self.mean_difference), -self.ks))
-
-
-def feature_shift(Xs: ArrayLike, Xt: ArrayLike) -> FeatureShift:
-    """Compare the domains feature by feature.
-
-    Parameters
-    ----------
-    Xs : array-like of shape (n_source, d), n_source >= 2
-    Xt : array-like of shape (n_target, d), n_target >= 2
-
-    Returns
-    -------
-    shift : FeatureShift
-
-    Notes
-    -----
-    Time d n log n.
-
-    Examples
-    --------
-    >>> from shallowda.diagnosis import feature_shift
-    >>> shift = feature_shift([[0.0, 1.0], [2.0, 3.0]], [[4.0, 1.0], [6.0, 3.0]])
-    >>> shift.ks
-    array([1., 0.])
-    >>> shift.order
-    array([0, 1])
-    """
-    Xs, Xt = two_samples(Xs, Xt, 2)
-    gaps = Xt.mean(axis=0) - Xs.mean(axis=0)
-    variances = [np.where(np.ptp(X, axis=0) > 0, X.var(axis=0, ddof=1), 0.0) for X in (Xs, Xt)]
-    gaps = np.where((variances[0] + variances[1] > 0) | (Xs[0] != Xt[0]), gaps, 0.0)  # equal constants, not rounding
-    with np.errstate(divide="ignore", invalid="ignore"):
-        difference = np.where(gaps == 0, 0.0, gaps / np.sqrt((variances[0] + variances[1]) / 2))
-        ratio = np.where(variances[0] == variances[1], 1.0, variances[1] / variances[0])
-    tests = [ks_2samp(s, t, method="asymp") for s, t in zip(Xs.T, Xt.T, strict=True)]
-    ks = np.array([float(test.statistic) for test in tests])
-    return FeatureShift(difference, ratio, ks, false_discovery_control([float(test.pvalue) for test in tests]))
 
 
 class Advice(NamedTuple):
@@ -721,8 +656,8 @@ class DomainShiftReport:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        if missing := _missing(EXTRA):
-            note = f"Figures need {' and '.join(missing)}: {_INSTALL}"
+        if absent := missing():
+            note = f"Figures need {' and '.join(absent)}: {INSTALL}"
             return f"<pre>{escape(str(self))}\n\n{escape(note)}</pre>"
         return self._html(page=False)
 
@@ -749,8 +684,6 @@ class DomainShiftReport:
     def _html(self, page: bool) -> str:
         require_extra("An HTML report")
         from jinja2 import Environment, StrictUndefined
-
-        from shallowda.diagnosis.displays import png
 
         source = files("shallowda.diagnosis").joinpath("report.html.jinja").read_text(encoding="utf-8")
         template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(source)
@@ -784,8 +717,6 @@ class DomainShiftReport:
         ImportError
             If matplotlib is not installed: ``pip install "shallowda[report]"``.
         """
-        from shallowda.diagnosis.displays import EmbeddingDisplay, ShiftDisplay, draw_bars, draw_moves
-
         source = np.repeat([True, False], [len(part) for part in self._embedding])
         points = np.concatenate(self._embedding)
         display = EmbeddingDisplay(points, source=source, labels=self._embedding_labels).plot()
@@ -828,7 +759,6 @@ class DomainShiftReport:
 
 FEATURE_COLUMNS = ("feature", "mean diff.", "var. ratio", "KS", "p (adj.)")
 CLASS_COLUMNS = ("class", "source", "predicted", "estimated", "distance", "p")
-_INSTALL = 'pip install "shallowda[report]"'
 
 #: What to try first: conditions on a `DomainShiftReport`, in the order of the advice.
 RULES: tuple[Rule, ...] = (
@@ -910,16 +840,6 @@ RULES: tuple[Rule, ...] = (
         "No number here has seen a target label. If a few target labels can be had, they decide better than any score.",
     ),
 )
-
-
-def require_extra(purpose: str, packages: Sequence[str] = EXTRA) -> None:
-    """Raise an ImportError that says what to install, unless the packages are there."""
-    if missing := _missing(packages):
-        raise ImportError(f"{purpose} needs {' and '.join(missing)}. Install with: {_INSTALL}")
-
-
-def _missing(packages: Sequence[str]) -> list[str]:
-    return [name for name in packages if find_spec(name) is None]
 
 
 def _names(feature_names: Sequence[str] | None, Xs: Any, Xt: Any) -> list[str]:

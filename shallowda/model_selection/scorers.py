@@ -32,7 +32,7 @@ from shallowda.core.contract import label_array
 from shallowda.kernels.density_ratio import kernel_mean_matching, ulsif
 from shallowda.kernels.neighbours import soft_neighbourhood_entropy
 from shallowda.metrics import coral_distance, mmd, proxy_a_distance
-from shallowda.model_selection._view import View
+from shallowda.model_selection.view import View
 
 __all__ = [
     "CircularValidation",

@@ -26,7 +26,7 @@ class FakeDevice:
 
 
 class FakeArray(np.ndarray):
-    """NumPy array with the attributes of a CuPy array that kernels/_device.py uses."""
+    """NumPy array with the attributes of a CuPy array that kernels/device.py uses."""
 
     device = FakeDevice()
 
@@ -86,7 +86,7 @@ def build(tmp_path_factory):
 
 @pytest.fixture
 def fake_cupy(build, monkeypatch):
-    """`cupy`, as far as kernels/_device.py uses it. ``orders[0]`` is the order in which threads run."""
+    """`cupy`, as far as kernels/device.py uses it. ``orders[0]`` is the order in which threads run."""
     orders, kernels, cupy = [0], [], ModuleType("cupy")
 
     def fake(function):
@@ -106,8 +106,8 @@ def fake_cupy(build, monkeypatch):
     cupy.cuda = SimpleNamespace(Device=FakeDevice)
     cupy.RawModule, cupy.orders, cupy.kernels = RawModule, orders, kernels
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    from shallowda.kernels import _device
+    from shallowda.kernels import device
 
-    _device._function.cache_clear()
+    device._function.cache_clear()
     yield cupy
-    _device._function.cache_clear()
+    device._function.cache_clear()

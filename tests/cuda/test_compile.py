@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shallowda.kernels import _device
+from shallowda.kernels import device
 
 ARCHITECTURES = (75, 80, 90, 100, 120)
 #: Two blocks of 256 threads share the 64 Ki registers of a multiprocessor; 48 KiB is what every device gives a block.
@@ -43,7 +43,7 @@ def test_sources_compile_without_spills_for_every_architecture(nvcc, tmp_path):
         entry, macros, real, arch = job
         stem = tmp_path / "_".join((entry, *macros, real, str(arch)))
         source = stem.with_suffix(".cu")
-        source.write_text(_device._source(entry))
+        source.write_text(device._source(entry))
         options = ["-std=c++17", f"-arch=sm_{arch}", "-cubin", "-Xptxas", "-v", f"-DREAL={real}", *macros]
         command = [nvcc, *options, str(source), "-o", str(stem.with_suffix(".cubin"))]
         return subprocess.run(command, check=True, capture_output=True, text=True).stderr
@@ -67,4 +67,4 @@ def test_the_compiler_that_cupy_uses_takes_the_sources(real):
         defines = [tuple((macro.removeprefix("-D") + "=1").split("=")[:2]) for macro in (*macros, f"-DREAL={real}")]
         for arch in (ARCHITECTURES[0], ARCHITECTURES[-1]):
             options = core.ProgramOptions(std="c++17", arch=f"sm_{arch}", define_macro=defines)
-            assert core.Program(_device._source(entry), "c++", options=options).compile("cubin").code
+            assert core.Program(device._source(entry), "c++", options=options).compile("cubin").code

@@ -15,7 +15,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 def gpu_check(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield importlib.import_module("gpu_check")
-    for name in ("gpu_check", "rows"):
+    for name in ("gpu_check", "catalogue", "rows"):
         sys.modules.pop(name, None)
 
 

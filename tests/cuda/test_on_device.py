@@ -1,10 +1,11 @@
-"""kernels/_device.py on a real device: what tests/cuda/test_on_cpu.py checks on the CPU."""
+"""kernels/device.py on a real device: what tests/cuda/test_on_cpu.py checks on the CPU."""
 
 import numpy as np
 import pytest
 from sklearn.metrics.pairwise import pairwise_kernels
 
-from shallowda.kernels import _device
+from shallowda.kernels import device
+from shallowda.kernels.arrays import strict_linalg
 from shallowda.kernels.pairwise import Kernel
 from shallowda.kernels.planning import cupy_problem
 
@@ -29,7 +30,7 @@ def test_kernel_times_block(cupy, shape, name, dtype, tolerance):
     X, Y, block = (rng.randn(*size).astype(dtype) / size[1] ** 0.5 for size in ((m, d), (n, d), (n, b)))
     X, Y, block = (array.astype(dtype) for array in (X, Y, block))
     kernel = Kernel(name, gamma=0.7, degree=3, coef0=0.5)
-    got = _device.kernel_times_block(*map(cupy.asarray, (X, Y, block)), kernel)
+    got = device.kernel_times_block(*map(cupy.asarray, (X, Y, block)), kernel)
     named = {"gamma": 0.7, "degree": 3, "coef0": 0.5}
     wide = (rows.astype("float64") for rows in (X, Y))
     expected = pairwise_kernels(*wide, metric=name, filter_params=True, **named) @ block
@@ -44,16 +45,16 @@ def test_nearest_row(cupy, m, n, d, dtype):
     rng = np.random.RandomState(1)
     queries, rows = (rng.randint(-3, 4, size=(size, d)).astype(dtype) for size in (m, n))  # ties, and exact products
     squared = (rows.astype("float64") ** 2).sum(axis=1) / 2 - queries.astype("float64") @ rows.T
-    rows_at = _device.nearest_row(cupy.asarray(queries), cupy.asarray(rows)).get()
+    rows_at = device.nearest_row(cupy.asarray(queries), cupy.asarray(rows)).get()
     np.testing.assert_allclose(squared[np.arange(m), rows_at], squared.min(axis=1), atol=1e-3)
 
 
 def test_first_of_equal_rows(cupy):
     rows = np.random.RandomState(2).randn(500, 7).astype("float32")
-    index = _device.nearest_row(cupy.asarray(rows), cupy.asarray(np.concatenate([rows] * 30)))
+    index = device.nearest_row(cupy.asarray(rows), cupy.asarray(np.concatenate([rows] * 30)))
     np.testing.assert_array_equal(index.get(), np.arange(500))
 
 
 def test_a_failed_decomposition_is_an_error(cupy):
-    with pytest.raises(ValueError, match="failed on the CUDA device"), _device.strict_linalg():
+    with pytest.raises(ValueError, match="failed on the CUDA device"), strict_linalg(cupy.eye(3)):
         cupy.linalg.cholesky(-cupy.eye(3))

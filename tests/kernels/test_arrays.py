@@ -1,4 +1,5 @@
 import sys
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 import array_api_strict as strict
@@ -9,6 +10,7 @@ import scipy.sparse as sp
 
 from shallowda.kernels import arrays
 from shallowda.kernels.arrays import (
+    ArrayHolder,
     as_dtype,
     from_numpy,
     is_foreign,
@@ -169,14 +171,45 @@ def test_on_backend(monkeypatch):
     assert on_backend(moved, "cupy") is moved
 
 
-def test_strict_linalg_is_for_cupy_alone(monkeypatch):
+def test_failed_decompositions_of_cupy_are_clear_errors(monkeypatch):
+    seen = []
+
+    @contextmanager
+    def errstate(**named):
+        seen.append(named)
+        yield
+
+    cupyx = ModuleType("cupyx")
+    cupyx.errstate = errstate
+    monkeypatch.setitem(sys.modules, "cupyx", cupyx)
     for array in (ROWS, there(ROWS)):
-        with strict_linalg(array):
-            pass
-    asked = []
-    monkeypatch.setattr("shallowda.kernels._device.strict_linalg", lambda: asked.append(True))
-    strict_linalg(FromCuPy())
-    assert asked == [True]
+        with pytest.raises(np.linalg.LinAlgError, match=r"^info=3$"), strict_linalg(array):
+            raise np.linalg.LinAlgError("info=3")
+    assert not seen
+    with (
+        pytest.raises(ValueError, match=r"failed on the CUDA device.*info=3") as caught,
+        strict_linalg(FromCuPy()),
+    ):
+        raise np.linalg.LinAlgError("info=3")
+    assert isinstance(caught.value, np.linalg.LinAlgError)
+    assert seen == [{"linalg": "raise"}]
+    with pytest.raises(KeyError), strict_linalg(FromCuPy()):
+        raise KeyError("not about linear algebra")
+
+
+def test_what_holds_arrays_moves_with_them():
+    class Pair(ArrayHolder):
+        def __init__(self, *parts):
+            self.parts = parts
+
+        def moved(self, move):
+            return Pair(*map(move, self.parts))
+
+    elsewhere = Pair(ROWS, ROWS[0]).like(there(ROWS))
+    assert [part.device for part in elsewhere.parts] == [DEVICE, DEVICE]
+    for part, expected in zip(elsewhere.to_numpy().parts, (ROWS, ROWS[0]), strict=True):
+        assert is_numpy(part)
+        np.testing.assert_array_equal(part, expected)
 
 
 # --------------------------------------------------------------------------------------------------------- small steps

@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from shallowda._version import __version__
+from shallowda import __version__
 
 pytestmark = pytest.mark.slow
 

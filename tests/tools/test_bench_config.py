@@ -148,7 +148,7 @@ def test_downloads_end_with_the_first_that_has_no_answer(tmp_path, monkeypatch, 
         raise error
 
     monkeypatch.setenv("SHALLOWDA_DATA", str(tmp_path))
-    monkeypatch.setattr("shallowda.datasets._store._download", download)
+    monkeypatch.setattr("shallowda.datasets.store._download", download)
     tasks = [Task("amazon-reviews", options={"domains": ["books", "dvd"]}), Task("spam", pairs=[["SMS", "mail"]])]
     methods = [Method("1-NN", "OneNearestNeighbor"), Method("SVM", "SVC")]
     cells = plan(Benchmark(tasks, methods, trials=2))

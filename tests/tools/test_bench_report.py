@@ -14,11 +14,12 @@ import pytest
 import scipy.stats
 from typer.testing import CliRunner
 
-from shallowda import benchmark as bench
+from shallowda import bench
 from shallowda.bench import Benchmark, Method, Published, Task, plan, summarise, write_report
 from shallowda.bench import report as report_module
 from shallowda.bench.figures import _groups, figures
-from shallowda.bench.report import critical_difference, friedman, markdown, page, ranks
+from shallowda.bench.report import markdown, page
+from shallowda.bench.summary import critical_difference, friedman, ranks
 from shallowda.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ import pytest
 from shallowda import JDA, TCAEstimator
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-MODULES = ["cases", "jobs", "measure", "peers", "report", "rows", "run", "textbook"]
+MODULES = ["catalogue", "cases", "jobs", "measure", "peers", "report", "rows", "run", "textbook"]
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,9 @@ from sklearn.preprocessing import Normalizer
 from typer.testing import CliRunner
 
 import shallowda
-from shallowda import ARTL, CORAL, JDA, make_pipeline, pack_domains
+from shallowda import ARTL, CORAL, JDA, all_methods, make_pipeline, pack_domains
 from shallowda.cli import app
-from shallowda.datasets._tables import read_table
+from shallowda.datasets.tables import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -587,7 +587,7 @@ def test_features_are_chosen_once_and_where_they_can_be(files, invoke, source, t
 
 
 def test_parquet_that_holds_more_than_it_weighs(files, monkeypatch):
-    monkeypatch.setattr("shallowda.datasets._tables.BOMB_BYTES", 2**20)
+    monkeypatch.setattr("shallowda.datasets.tables.BOMB_BYTES", 2**20)
     values = pyarrow.array(np.zeros(2_000_000))
     lists = pyarrow.FixedSizeListArray.from_arrays(values, 10_000)
     pyarrow.parquet.write_table(pyarrow.table({"vector": lists}), "bomb.parquet")
@@ -765,7 +765,7 @@ def test_diagnose(files, invoke):
 
 
 def test_bench_leaves_empty_what_has_not_run(capsys):
-    from shallowda.bench.report import Comparison, TaskTable
+    from shallowda.bench.summary import Comparison, TaskTable
     from shallowda.commands.bench import _say_summary
 
     nothing = np.full((1, 2), np.nan)
@@ -807,7 +807,7 @@ def test_data(files, invoke, monkeypatch):
     def offline(*arguments):
         raise OSError("no way out")
 
-    monkeypatch.setattr("shallowda.datasets._store._download", offline)
+    monkeypatch.setattr("shallowda.datasets.store._download", offline)
     done = invoke("data", "fetch", "spam")
     assert done.exit_code == 1
     assert "no way out" in done.stderr
@@ -881,3 +881,23 @@ def test_completion(invoke, shell):
 def test_completion_of_words(invoke, words, completed):
     environment = {"_SHALLOWDA_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     assert invoke(env=environment, prog_name="shallowda").stdout.split() == completed
+
+
+def test_methods_are_those_of_the_catalogue_and_completed_without_scikit_learn():
+    code = (
+        "import sys, shallowda.cli\n"
+        "from shallowda.commands.adapt import methods\n"
+        "print(*methods(''), 'sklearn' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout.split()
+    assert printed == [*all_methods(), "False"]
+
+
+def test_scaling_is_that_of_the_method(files, invoke):
+    for name, options in {"JDA": ["--set", "n_components=3"], "CORAL": [], "LogisticRegression": []}.items():
+        done = invoke("adapt", "source.npz", "target.npz", "--json", "--method", name, *options)
+        assert done.exit_code == 0, done.stderr
+        told = json.loads(done.stdout)["method"]
+        scaling = all_methods()[name].card.scaling if name in all_methods() else "standard"
+        assert told == f"{name} ({scaling})"

@@ -26,8 +26,8 @@ from shallowda.datasets import (
     fetch_msrc_voc,
     fetch_office_caltech10,
     fetch_spam,
+    store,
 )
-from shallowda.datasets import _store as store
 from shallowda.datasets._files import GASES
 
 ALL = [("office-caltech10", {"features": kind}) for kind in ("surf", "decaf6", "googlenet")]

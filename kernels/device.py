@@ -8,8 +8,6 @@ here, so CuPy is imported inside the functions. The sources are tested on the CP
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,7 +16,7 @@ import numpy as np
 
 from shallowda.kernels.pairwise import _REACH, Kernel
 
-__all__ = ["has", "kernel_times_block", "nearest_row", "strict_linalg"]
+__all__ = ["has", "kernel_times_block", "nearest_row"]
 
 _THREADS = 256
 _DEPTH = 8  # the features are padded to a multiple of this
@@ -30,7 +28,16 @@ _ON_CHIP = ("rbf", "laplacian", "poly", "sigmoid")
 
 
 def has(kernel: Any) -> bool:
-    """Whether `kernel_times_block` takes this kernel."""
+    """Whether `kernel_times_block` takes this kernel.
+
+    Parameters
+    ----------
+    kernel : object
+
+    Returns
+    -------
+    taken : bool
+    """
     return isinstance(kernel, Kernel) and kernel.name in ("linear", "cosine", "polynomial", *_ON_CHIP)
 
 
@@ -136,30 +143,6 @@ def nearest_row(queries: Any, rows: Any) -> Any:
         if parts == 1:
             return indices[0]
         return cupy.take_along_axis(indices, scores.argmax(axis=0)[None], axis=0)[0]
-
-
-@contextmanager
-def strict_linalg() -> Iterator[None]:
-    """Context in which a failed decomposition on the device is an error.
-
-    CuPy's default is to return whatever cuSOLVER left behind. A decomposition of NaN or infinite values may still end
-    without an error: look at the result.
-
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        A ValueError that says so. Costs a synchronisation of the device for each decomposition.
-    """
-    import cupyx
-
-    with cupyx.errstate(linalg="raise"):
-        try:
-            yield
-        except np.linalg.LinAlgError as error:
-            raise np.linalg.LinAlgError(
-                "A decomposition failed on the CUDA device: the matrix is singular, not positive definite, or holds "
-                f"NaN. A larger ridge may help. cuSOLVER's message: {error}"
-            ) from error
 
 
 def _on_chip(X: Any, Y: Any, block: Any, name: str, scale: float, coef0: float, degree: float) -> Any:

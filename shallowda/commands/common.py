@@ -24,10 +24,23 @@ from rich.status import Status
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from shallowda.datasets._tables import Table
+    from shallowda.datasets.tables import Table
 
 __all__ = [
+    "FAILED",
+    "INTERRUPTED",
+    "REFUSED",
+    "STDOUT",
+    "AsJson",
+    "Drop",
+    "Evaluate",
+    "Features",
+    "Force",
+    "Ids",
+    "Labels",
+    "Out",
     "Plain",
+    "Proba",
     "atomic",
     "check_dropped",
     "check_outputs",
@@ -100,7 +113,17 @@ class Plain(TyperGroup):
     """A group of commands whose errors tell a user what to change, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; exceptions become messages and exit statuses."""
+        """Run a command; exceptions become messages and exit statuses.
+
+        Parameters
+        ----------
+        ctx : click.Context
+
+        Returns
+        -------
+        result : object
+            What the command returned.
+        """
         signal.signal(signal.SIGTERM, _terminate)
         with _said_plainly(), warnings.catch_warnings():
             warnings.showwarning = lambda message, *others, **more: say(f"Note: {message}")
@@ -140,17 +163,38 @@ def _terminate(number: int, frame: Any) -> NoReturn:
 
 
 def say(text: str) -> None:
-    """A line for a person, on standard error: standard output is for data."""
+    """Print a line for a person, on standard error: standard output is for data.
+
+    Parameters
+    ----------
+    text : str
+    """
     typer.echo(text, err=True)
 
 
 def say_json(value: Any) -> None:
-    """One line of JSON on standard output."""
+    """Print one line of JSON on standard output.
+
+    Parameters
+    ----------
+    value : object
+        As `plain` takes it.
+    """
     put(json.dumps(plain(value), allow_nan=False))
 
 
 def put(text: str) -> None:
-    """Text on standard output; status 1 where it does not take it, as a full disk."""
+    """Print text on standard output.
+
+    Parameters
+    ----------
+    text : str
+
+    Raises
+    ------
+    typer.Exit
+        With status 1 where it cannot be written, as on a full disk.
+    """
     try:
         typer.echo(text)
     except BrokenPipeError:
@@ -161,7 +205,17 @@ def put(text: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """The same in types that JSON has: lists for arrays, null for what is not finite."""
+    """The same in types that JSON has: lists for arrays, null for what is not finite.
+
+    Parameters
+    ----------
+    value : object
+        Mappings, sequences and arrays are taken apart; what else has no type in JSON becomes text.
+
+    Returns
+    -------
+    value : dict, list, str, int, float, bool or None
+    """
     if isinstance(value, Mapping):
         return {str(plain(key)): plain(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray):
@@ -210,9 +264,19 @@ def _shown(what: str) -> Iterator[None]:
 
 @contextmanager
 def working(what: str, failed: dict[str, str] | None = None) -> Iterator[None]:
-    """Long work: a moving line on a terminal, nothing of it on standard output, and status 1 when it fails.
+    """Context of long work: a moving line on a terminal, nothing of it on standard output, status 1 when it fails.
 
-    With `failed`, the failure is noted there and the command goes on; `end` tells it.
+    Parameters
+    ----------
+    what : str
+        The work, as it reads in the line and in a message.
+    failed : dict of str to str, optional
+        A failure is noted here, and the command goes on; `end` tells it.
+
+    Raises
+    ------
+    typer.Exit
+        With status 1 if the work fails and there is no `failed`.
     """
     with redirect_stdout(sys.stderr), _shown(what):
         try:
@@ -264,27 +328,89 @@ def check_outputs(outputs: Mapping[str, str | Path | None], inputs: Collection[s
 
 
 def check_dropped(drop: Collection[str] | None, *columns: Collection[str]) -> None:
-    """Refuse a column to leave out that no file has: a misspelt one would stay in."""
+    """Refuse a column to leave out that no file has: a misspelt one would stay in.
+
+    Parameters
+    ----------
+    drop : collection of str or None
+    *columns : collections of str
+        Those of each file.
+
+    Raises
+    ------
+    ValueError
+    """
     if unknown := [name for name in drop or () if not any(name in names for names in columns)]:
         raise ValueError(f"--drop: there is no column {unknown[0]!r}; there are {', '.join(columns[0])}.")
 
 
 def once(option: str, given: Collection[str] | None) -> str:
-    """What an option was given, which may be given once; empty where it was not."""
+    """Value of an option that may be given once.
+
+    Parameters
+    ----------
+    option : str
+        Its name, for the message.
+    given : collection of str or None
+
+    Returns
+    -------
+    value : str
+        Empty where it was not given.
+
+    Raises
+    ------
+    ValueError
+        If it was given more than once.
+    """
     if given and len(given) > 1:
         raise ValueError(f"{option} can be given once only; it was given {' and '.join(given)}.")
     return next(iter(given or ()), "")
 
 
 def check_used(option: str, given: str, used: str) -> None:
-    """Refuse an option that none of the files has a use for."""
+    """Refuse an option that none of the files has a use for.
+
+    Parameters
+    ----------
+    option, given : str
+        Its name and its value.
+    used : str
+        What the files made of it; empty where it was of no use.
+
+    Raises
+    ------
+    ValueError
+    """
     if given and not used:
         raise ValueError(f"{option} {given}: text and .npy files have no arrays to choose from. Leave it out.")
 
 
 def read_target(path: str, known: Table, features: str, drop: Collection[str] | None, **options: Any) -> Table:
-    """The table of the target, read by what is known of the source; refuses options that neither had a use for."""
-    from shallowda.datasets._tables import read_table
+    """The table of the target, read by what is known of the source.
+
+    Parameters
+    ----------
+    path : str
+    known : Table
+        Of the source.
+    features : str
+        Value of ``--features``.
+    drop : collection of str or None
+        Values of ``--drop``.
+    **options
+        Further arguments of `shallowda.datasets.tables.read_table`.
+
+    Returns
+    -------
+    table : Table
+
+    Raises
+    ------
+    OSError, ValueError
+        If the file cannot be read, or an option was of no use to either file.
+    """
+    from shallowda.datasets.tables import read_table
 
     table = read_table(
         path,
@@ -302,7 +428,18 @@ def read_target(path: str, known: Table, features: str, drop: Collection[str] | 
 
 
 def end(failed: Mapping[str, str]) -> None:
-    """Say what could not be written, and exit accordingly."""
+    """Say what failed, and exit accordingly.
+
+    Parameters
+    ----------
+    failed : mapping of str to str
+        Messages, as `working` and `write_all` note them.
+
+    Raises
+    ------
+    typer.Exit
+        With status 1 if there is any.
+    """
     for message in failed.values():
         say(f"Error: {message}")
     if failed:
@@ -310,14 +447,38 @@ def end(failed: Mapping[str, str]) -> None:
 
 
 def require(option: str, extra: str, *packages: str) -> None:
-    """Refuse an option whose packages are missing."""
+    """Refuse an option whose packages are missing.
+
+    Parameters
+    ----------
+    option : str
+        What needs them.
+    extra : str
+        Extra of this package that they come with.
+    *packages : str
+
+    Raises
+    ------
+    ImportError
+    """
     if missing := [name for name in packages if find_spec(name) is None]:
         raise ImportError(f'{option} needs {" and ".join(missing)}: pip install "shallowda[{extra}]"')
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; the file appears under its own name, or where a link leads, when complete."""
+    """Context with a name beside `path` to write to.
+
+    The file appears under its own name, or where a link leads, when it is complete.
+
+    Parameters
+    ----------
+    path : Path
+
+    Yields
+    ------
+    scratch : Path
+    """
     path = path.resolve()
     scratch = path.with_name(f".{uuid4().hex}{path.suffix}")
     try:

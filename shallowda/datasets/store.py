@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["find", "folder", "obtain", "registry"]
+__all__ = ["domains_at_hand", "find", "folder", "known_domains", "obtain", "registry"]
 
 HOST = "https://raw.githubusercontent.com/"
 TIMEOUT = 30  # seconds without an answer
@@ -32,6 +32,43 @@ def registry() -> dict[str, Any]:
     registry : dict
     """
     return tomllib.loads(Path(__file__).with_name("registry.toml").read_text(encoding="utf-8"))
+
+
+def known_domains(key: str) -> tuple[str, ...]:
+    """Domains of a data set, at hand or not.
+
+    Parameters
+    ----------
+    key : str
+        Name in the registry.
+
+    Returns
+    -------
+    domains : tuple of str
+    """
+    return tuple(dict.fromkeys(domain for file in registry()[key]["files"] for domain in file["domains"]))
+
+
+def domains_at_hand(key: str, home: Path) -> tuple[str, ...]:
+    """Domains of a data set whose files are in the data folder. The files are not read.
+
+    Parameters
+    ----------
+    key : str
+        Name in the registry.
+    home : Path
+        Of `folder`.
+
+    Returns
+    -------
+    domains : tuple of str
+        In the order of `known_domains`.
+    """
+    entry = registry()[key]
+    found = {
+        domain for file in entry["files"] if find(home, entry["folders"], file["names"]) for domain in file["domains"]
+    }
+    return tuple(domain for domain in known_domains(key) if domain in found)
 
 
 def folder(data_home: str | os.PathLike[str] | None) -> Path:

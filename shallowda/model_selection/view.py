@@ -1,4 +1,4 @@
-"""A fitted model seen by a scorer: what it says of rows, each mapped by the map of its own domain."""
+"""A fitted model as scorers and displays see it: what it says of rows, each mapped by the map of its own domain."""
 
 from __future__ import annotations
 
@@ -21,12 +21,32 @@ class View:
     A `Pipeline` is walked step by step, so that adapters with a source map of their own (CORAL, SubspaceAlignment,
     PerDomain) apply it to source rows. Rows are target rows where y marks them or `sample_domain` says so.
 
+    Parameters
+    ----------
+    name : str
+        Whose view it is, for messages.
+    estimator : fitted estimator
+        Of a search, its best one is looked at.
+    X : array-like of shape (n, n_features)
+    y : array-like of shape (n,) or None
+        Labels on source rows, marks on target rows.
+    sample_domain : array-like of shape (n,) or None
+        >= 0 for source rows, < 0 for target rows.
+
     Attributes
     ----------
+    estimator : fitted estimator
+    X : array-like of shape (n, n_features)
+    y : ndarray of shape (n,) or None
     codes : ndarray of shape (n,), int
         >= 0 for source rows, < 0 for target rows.
     source, target : ndarray of int
         Positions of the rows of either kind.
+
+    Raises
+    ------
+    ValueError
+        If neither y nor sample_domain says which rows are target rows.
     """
 
     def __init__(self, name: str, estimator: Any, X: Any, y: Any, sample_domain: Any) -> None:
@@ -43,7 +63,17 @@ class View:
         self.source, self.target = np.flatnonzero(self.codes >= 0), np.flatnonzero(self.codes < 0)
 
     def require(self, *, source: int = 0, target: int = 0) -> None:
-        """Refuse rows that hold fewer than this of either domain."""
+        """Refuse rows that hold fewer than this of either domain.
+
+        Parameters
+        ----------
+        source, target : int, default=0
+
+        Raises
+        ------
+        ValueError
+            If there are fewer, or source rows are needed and y was not given.
+        """
         if source and self.y is None:
             raise ValueError(f"{self.name} needs the labels of the source rows: pass y.")
         if len(self.source) < source:
@@ -70,7 +100,16 @@ class View:
         return self._last("predict")
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predicted labels of other rows, taken for target rows."""
+        """Predicted labels of other rows, taken for target rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, n_features)
+
+        Returns
+        -------
+        labels : ndarray of shape (m,)
+        """
         return self.estimator.predict(X)
 
     @cached_property

@@ -9,8 +9,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from shallowda.commands._common import STDOUT, atomic, require
-from shallowda.datasets._tables import Table
+from shallowda.commands.common import STDOUT, atomic, require
+from shallowda.datasets.tables import Table
 
 __all__ = ["CONFIDENCE", "Predictions", "check_format", "check_truth", "predict", "write"]
 
@@ -47,7 +47,17 @@ class Predictions(NamedTuple):
     ids: np.ndarray | None
 
     def columns(self, with_proba: bool) -> dict[str, list]:
-        """Columns of the file by name; rows are counted from 1."""
+        """Columns of the file by name; rows are counted from 1.
+
+        Parameters
+        ----------
+        with_proba : bool
+            Whether there is one for each class, where there are probabilities.
+
+        Returns
+        -------
+        columns : dict of str to list
+        """
         n = len(self.labels)
         columns: dict[str, list] = {"row": list(range(1, n + 1))}
         if self.ids is not None:
@@ -59,7 +69,12 @@ class Predictions(NamedTuple):
         return columns
 
     def shares(self) -> dict[str, float]:
-        """Share of the rows that each class is predicted for."""
+        """Share of the rows that each class is predicted for.
+
+        Returns
+        -------
+        shares : dict of str to float
+        """
         return {str(name): float(np.mean(self.labels == name)) for name in self.classes.tolist()}
 
 

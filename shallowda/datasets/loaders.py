@@ -14,7 +14,7 @@ import numpy as np
 from shallowda.core.messages import warn
 from shallowda.datasets._container import DomainDataset
 from shallowda.datasets._files import read_features, read_gas, read_heart, read_stacked
-from shallowda.datasets._store import find, folder, obtain, registry
+from shallowda.datasets.store import domains_at_hand, folder, known_domains, obtain, registry
 
 __all__ = [
     "DATASETS",
@@ -26,6 +26,7 @@ __all__ = [
     "fetch_heart_disease",
     "fetch_msrc_voc",
     "fetch_office_caltech10",
+    "fetch_registered",
     "fetch_spam",
     "load_feature_files",
 ]
@@ -41,19 +42,39 @@ READERS: dict[str, Callable[[Path, str], tuple[np.ndarray, np.ndarray]]] = {
 }
 
 
-def _domains(key: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(domain for file in registry()[key]["files"] for domain in file["domains"]))
-
-
-def _at_hand(key: str, domain: str, home: Path) -> bool:
-    entry = registry()[key]
-    return any(find(home, entry["folders"], file["names"]) for file in entry["files"] if domain in file["domains"])
-
-
-def _fetch(
-    key: str, domains: Sequence[str] | None, data_home: PathLike | None, download_if_missing: bool
+def fetch_registered(
+    key: str,
+    domains: Sequence[str] | None = None,
+    data_home: PathLike | None = None,
+    download_if_missing: bool = True,
 ) -> DomainDataset:
-    entry, known = registry()[key], _domains(key)
+    """Any data set of the registry, by its name there; the functions of `DATASETS` are this one, documented.
+
+    Parameters
+    ----------
+    key : str
+        Name in the registry, such as "digits" or "office-caltech10[surf]".
+    domains : sequence of str or None, default=None
+        Which, in this order. None is all that are at hand or have a known public copy.
+    data_home : path-like or None, default=None
+        Folder of the files; else the environment variable ``SHALLOWDA_DATA``, else pooch's cache folder.
+    download_if_missing : bool, default=True
+        Whether files that are not there are downloaded into that folder.
+
+    Returns
+    -------
+    dataset : DomainDataset
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is neither at hand nor downloaded. The message says where it was looked for and what to do.
+    ValueError
+        If a domain is unknown, or a file damaged or not what it should be.
+    ImportError
+        If pooch is needed and missing: ``pip install shallowda[data]``.
+    """
+    entry, known = registry()[key], known_domains(key)
     if domains is None:
         names = _obtainable(key, known, folder(data_home))
     else:
@@ -78,7 +99,8 @@ def _fetch(
 def _obtainable(key: str, known: tuple[str, ...], home: Path) -> tuple[str, ...]:
     """Domains that are at hand or have a public copy; the others are named, and are no reason to fail."""
     public = {domain for file in registry()[key]["files"] if "url" in file for domain in file["domains"]}
-    names = tuple(domain for domain in known if domain in public or _at_hand(key, domain, home))
+    obtainable = public.union(domains_at_hand(key, home))
+    names = tuple(domain for domain in known if domain in obtainable)
     if len(names) < len(known):
         absent = ", ".join(domain for domain in known if domain not in names)
         logger.warning("%s: left out %s, of which there is no file at hand and no known public copy.", key, absent)
@@ -170,7 +192,7 @@ def fetch_office_caltech10(
     ImportError
         If pooch is needed and missing: ``pip install shallowda[data]``.
     """
-    return _fetch(_office_caltech10(features), domains, data_home, download_if_missing)
+    return fetch_registered(_office_caltech10(features), domains, data_home, download_if_missing)
 
 
 def fetch_digits(
@@ -208,7 +230,7 @@ def fetch_digits(
     ImportError
         If pooch is needed and missing: ``pip install shallowda[data]``.
     """
-    return _fetch("digits", domains, data_home, download_if_missing)
+    return fetch_registered("digits", domains, data_home, download_if_missing)
 
 
 def fetch_amazon_reviews(
@@ -245,7 +267,7 @@ def fetch_amazon_reviews(
     ImportError
         If pooch is needed and missing: ``pip install shallowda[data]``.
     """
-    return _fetch("amazon-reviews", domains, data_home, download_if_missing)
+    return fetch_registered("amazon-reviews", domains, data_home, download_if_missing)
 
 
 def fetch_gas_drift(
@@ -282,7 +304,7 @@ def fetch_gas_drift(
     ImportError
         If pooch is needed and missing: ``pip install shallowda[data]``.
     """
-    return _fetch("gas-drift", domains, data_home, download_if_missing)
+    return fetch_registered("gas-drift", domains, data_home, download_if_missing)
 
 
 def fetch_heart_disease(
@@ -321,7 +343,7 @@ def fetch_heart_disease(
     ImportError
         If pooch is needed and missing: ``pip install shallowda[data]``.
     """
-    return _fetch("heart-disease", domains, data_home, download_if_missing)
+    return fetch_registered("heart-disease", domains, data_home, download_if_missing)
 
 
 def fetch_spam(
@@ -357,7 +379,7 @@ def fetch_spam(
     ImportError
         If pooch is needed and missing: ``pip install shallowda[data]``.
     """
-    return _fetch("spam", domains, data_home, download_if_missing)
+    return fetch_registered("spam", domains, data_home, download_if_missing)
 
 
 def fetch_coil20(
@@ -394,7 +416,7 @@ def fetch_coil20(
     ImportError
         If pooch is needed and missing: ``pip install shallowda[data]``.
     """
-    return _fetch("coil20", domains, data_home, download_if_missing)
+    return fetch_registered("coil20", domains, data_home, download_if_missing)
 
 
 def fetch_msrc_voc(
@@ -430,7 +452,7 @@ def fetch_msrc_voc(
     ImportError
         If pooch is needed and missing: ``pip install shallowda[data]``.
     """
-    return _fetch("msrc-voc", domains, data_home, download_if_missing)
+    return fetch_registered("msrc-voc", domains, data_home, download_if_missing)
 
 
 DATASETS: dict[str, Callable[..., DomainDataset]] = {
@@ -476,9 +498,9 @@ def available_domains(name: str, **options: Any) -> tuple[str, ...]:
     call = inspect.signature(DATASETS[name]).bind(**options)
     call.apply_defaults()
     key = _office_caltech10(call.arguments["features"]) if "features" in call.arguments else name
-    home, wanted = folder(call.arguments["data_home"]), call.arguments["domains"]
-    names = _domains(key) if wanted is None else (wanted,) if isinstance(wanted, str) else tuple(wanted)
-    return tuple(domain for domain in names if _at_hand(key, domain, home))
+    at_hand, wanted = domains_at_hand(key, folder(call.arguments["data_home"])), call.arguments["domains"]
+    names = at_hand if wanted is None else (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    return tuple(domain for domain in names if domain in at_hand)
 
 
 def load_feature_files(
