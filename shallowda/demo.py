@@ -132,7 +132,7 @@ def _make_digits(n_samples: int, seed: int) -> Digits:
 
 
 def _methods(X: np.ndarray) -> list[tuple[str, ClassifierMixin]]:
-    """Every method that needs no more than these data, after what it makes alike."""
+    """What it does, and itself: every method that needs no more than these data."""
     methods = all_methods(setting="unsupervised") | all_methods(setting="pseudo-labels")
     parameters = _parameters(X)
     return [(methods[name].card.idea, methods[name](**parameters.get(name, {}))) for name in sorted(methods)]
@@ -179,7 +179,7 @@ def _table(results: list[Result]) -> Table:
         pad_edge=False,
     )
     table.add_column("Method", no_wrap=True)
-    table.add_column("What it makes alike")
+    table.add_column("What it does")
     for column in ("Accuracy", "Gain", "Seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     source_only = results[0].accuracy

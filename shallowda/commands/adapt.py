@@ -286,13 +286,16 @@ def _source_only(model: Any) -> Any:
     from sklearn.preprocessing import StandardScaler
 
     from shallowda import OneNearestNeighbor, PerDomain
+    from shallowda.core.weighting import SourceWeighting
 
     if not isinstance(model, Pipeline):
         return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     *before, last = (step for _, step in model.steps)
     scalers = [clone(step.transformer if isinstance(step, PerDomain) else step) for step in before]
-    base = getattr(last, "estimator", None)
-    return make_pipeline(*scalers, OneNearestNeighbor() if base is None else clone(base))
+    if (base := getattr(last, "estimator", None)) is None:
+        weighs = getattr(last, "kind", "") == SourceWeighting.kind
+        base = LogisticRegression(max_iter=1000) if weighs else OneNearestNeighbor()  # their defaults
+    return make_pipeline(*scalers, clone(base))
 
 
 def _name_features(fitted: Any, names: Sequence[str]) -> None:
