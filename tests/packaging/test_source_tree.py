@@ -42,13 +42,23 @@ def test_import_costs_the_same_however_many_methods_there_are(tree, python):
     assert len(added) < 60  # of the standard library; no NumPy, no scikit-learn
 
 
+def methods_among(modules):
+    return {name for name in modules if name.startswith("shallowda.methods.") and name.count(".") > 2}
+
+
 @pytest.mark.slow
 def test_a_method_is_imported_alone(tree, python):
     added = modules_after("from shallowda import CORAL", python, tree)
-    methods = {name for name in added if name.startswith("shallowda.methods.") and name.count(".") > 2}
-    assert methods == {"shallowda.methods.alignment.coral"}
+    assert methods_among(added) == {"shallowda.methods.alignment.coral"}
     # scikit-learn itself imports pandas and rich where they are installed
     assert added & {"array_api_compat", "cupy", "matplotlib", "numba", "polars", "torch"} == set()
+
+
+@pytest.mark.slow
+def test_a_report_imports_only_the_method_that_it_tries(tree, python):
+    added = modules_after("import shallowda.diagnosis", python, tree)
+    assert methods_among(added) == {"shallowda.methods.alignment.coral"}
+    assert added & {"cupy", "jinja2", "matplotlib", "numba", "torch"} == set()
 
 
 def test_exports(root):
