@@ -35,12 +35,13 @@ from shallowda.kernels.planning import available_memory
 
 __all__ = ["known_types", "load", "save", "unknown_types"]
 
-#: Where modules lay that have moved, in files written before they did, and where they lie now.
+#: Where modules and types lay that have moved, in files written before they did, and the module that they lie in now.
 _MOVED = {
     "shallowda._streaming": "shallowda.core.moment_adapter",
     "shallowda.artl": "shallowda.methods.classifiers.artl",
     "shallowda.bda": "shallowda.methods.spectral.bda",
     "shallowda.coral": "shallowda.methods.alignment.coral",
+    "shallowda.diagnosis.report.FeatureShift": "shallowda.diagnosis.single_features",
     "shallowda.gfk": "shallowda.methods.subspace.gfk",
     "shallowda.jda": "shallowda.methods.spectral.jda",
     "shallowda.nearest": "shallowda.core.nearest",
@@ -243,9 +244,9 @@ def _checked(path: Path) -> Path | io.BytesIO:
         if any(part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for part in parts):
             raise ValueError("it is compressed in another way")
         schema = _schema(archive)
-        moved = [node for node in _nodes(schema) if node["__module__"] in _MOVED]
+        moved = [node for node in _nodes(schema) if _now(node) != node["__module__"]]
         for node in moved:
-            node["__module__"] = _MOVED[node["__module__"]]
+            node["__module__"] = _now(node)
         for node in _nodes(schema):
             if node["__loader__"] not in _PLAIN and f"{node['__module__']}.{node['__class__']}" in known_types():
                 raise ValueError(f"the name {node['__class__']} stands where something is called")
@@ -253,6 +254,12 @@ def _checked(path: Path) -> Path | io.BytesIO:
         if size > free:  # twice: as read, and as an array
             raise ValueError(f"it unpacks to {size:.1e} bytes, and {free:.1e} are free")
         return _renamed(archive, schema) if moved else path
+
+
+def _now(node: dict) -> str:
+    """The module that the type of a node lies in now."""
+    module = node["__module__"]
+    return _MOVED.get(f"{module}.{node['__class__']}", _MOVED.get(module, module))
 
 
 def _renamed(archive: zipfile.ZipFile, schema: Any) -> io.BytesIO:
