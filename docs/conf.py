@@ -65,6 +65,8 @@ nitpick_ignore = [
 # Public modules whose names get a page each; those of the kernels layer share a page per module.
 MODULES = [
     "shallowda",
+    "shallowda.core.catalogue",
+    "shallowda.core.contract",
     "shallowda.domains",
     "shallowda.pipeline",
     "shallowda.model_selection",
