@@ -8,6 +8,7 @@ import importlib as _importlib
 import os as _os
 import pkgutil as _pkgutil
 import re as _re
+import threading as _threading
 
 if not _os.path.isdir(_os.path.join(__path__[0], "kernels")):  # a source tree: kernels/ stands beside this package
     __path__.append(_os.path.dirname(__path__[0]))
@@ -19,6 +20,8 @@ _STUB = (_pkgutil.get_data(__name__, "__init__.pyi") or b"").decode("utf-8")
 #: Module that defines each public name; public modules stand under the name of this package.
 EXPORTS = {name: module for module, name in _re.findall(r"^from (\S+) import (\w+) as", _STUB, _re.MULTILINE)}
 
+_first_import = _threading.Lock()
+
 __all__ = sorted(name for name, module in EXPORTS.items() if module != __name__)  # noqa: PLE0605: it is a list of str
 
 
@@ -27,6 +30,9 @@ def __getattr__(name: str) -> object:
     if name not in EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = EXPORTS[name]
+    if module != f"{__name__}._version":
+        with _first_import:  # modules of scikit-learn import each other in circles: two threads would wait for ever
+            _importlib.import_module("sklearn.base")
     if module == __name__:
         return _importlib.import_module(f"{module}.{name}")
     value = getattr(_importlib.import_module(module), name)

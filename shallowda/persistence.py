@@ -263,12 +263,13 @@ def _now(node: dict) -> str:
 
 
 def _renamed(archive: zipfile.ZipFile, schema: Any) -> io.BytesIO:
-    """The archive with another schema, in memory."""
+    """The archive with another schema, in memory; without parts that the schema does not name, which weigh nothing."""
+    named = {node["file"] for node in _nodes(schema) if isinstance(node.get("file"), str)}
     copy = io.BytesIO()
     with zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED) as written:
-        for part in archive.infolist():
-            is_schema = part.filename == _SCHEMA
-            written.writestr(part.filename, json.dumps(schema).encode() if is_schema else archive.read(part))
+        written.writestr(_SCHEMA, json.dumps(schema))
+        for name in sorted(named & set(archive.namelist())):
+            written.writestr(name, archive.read(name))
     copy.seek(0)
     return copy
 

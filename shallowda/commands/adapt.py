@@ -293,8 +293,8 @@ def _source_only(model: Any) -> Any:
     *before, last = (step for _, step in model.steps)
     scalers = [clone(step.transformer if isinstance(step, PerDomain) else step) for step in before]
     if (base := getattr(last, "estimator", None)) is None:
-        weighs = getattr(last, "kind", "") == SourceWeighting.kind
-        base = LogisticRegression(max_iter=1000) if weighs else OneNearestNeighbor()  # their defaults
+        # the defaults of their base classes
+        base = LogisticRegression(max_iter=1000) if isinstance(last, SourceWeighting) else OneNearestNeighbor()
     return make_pipeline(*scalers, clone(base))
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "known_labels",
     "label_array",
     "read_domains",
+    "read_values",
     "row_domains",
     "unlabelled",
 ]
@@ -57,6 +58,10 @@ class Domains:
     classes: np.ndarray
     labels: np.ndarray
     values: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for array in (self.source, self.codes, self.labels):
+            array.setflags(write=False)  # a method that changes them would change what others read
 
     @property
     def continuous(self) -> bool:
@@ -244,6 +249,43 @@ def read_domains(y: Any, sample_domain: Any, n_samples: int) -> Domains:
     if y is None:
         return Domains(codes >= 0, codes, np.empty(0), np.full(n_samples, -1))
     return _with_labels(y, codes >= 0, codes)
+
+
+def read_values(y: Any, sample_domain: Any, n_samples: int) -> Domains:
+    """Read regression targets, whether they are whole numbers or not: NaN alone marks target rows.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+    sample_domain : array-like of shape (n_samples,) or None
+        As for `read_domains`.
+    n_samples : int
+
+    Returns
+    -------
+    domains : Domains
+        With `values`, and without classes.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, there is no source row, or the value of a source row is missing or infinite.
+    """
+    y = column_or_1d(label_array(y), warn=True)
+    if y.dtype.kind not in "iufb":
+        raise ValueError(
+            f"y must hold numbers for a regressor; it holds {y.dtype} values such as {y[:1].tolist()[0]!r}."
+        )
+    y = y.astype(float)
+    if len(y) != n_samples:
+        raise ValueError(f"y has {len(y)} entries for {n_samples} rows of X: inconsistent numbers of samples.")
+    codes = np.where(np.isnan(y), -1, 0) if sample_domain is None else domain_codes(sample_domain, n_samples)
+    source = codes >= 0
+    if not source.any():
+        raise ValueError("There is no source row: every row is marked as target. Source rows are needed to adapt from.")
+    if not np.all(np.isfinite(y[source])):
+        raise ValueError("y holds NaN or infinity for source rows. Give each a finite value, or leave them out.")
+    return Domains(source, codes, np.empty(0), np.full(n_samples, -1), y[source])
 
 
 def _with_labels(y: np.ndarray, source: np.ndarray, codes: np.ndarray) -> Domains:

@@ -67,7 +67,7 @@ class DomainAware(BaseEstimator):
             raise ValueError(
                 f"{name} requires y to be passed, but the target y is None: give the source's class labels."
             )
-        domains = read_domains(y, sample_domain, X.shape[0])
+        domains = self._domains(y, sample_domain, X.shape[0])
         if domains.continuous and self._requires_labels:
             raise ValueError(f"Unknown label type: continuous. {name} needs class labels on the source rows.")
         if not domains.has_target:
@@ -78,6 +78,10 @@ class DomainAware(BaseEstimator):
             )
         self._restart(domains)
         return X, domains
+
+    def _domains(self, y: Any, sample_domain: Any, n_rows: int) -> Domains:
+        """What y and `sample_domain` say."""
+        return read_domains(y, sample_domain, n_rows)
 
     def _restart(self, domains: Domains) -> None:
         """Drop what an earlier fit has learned; keep the class labels where there are any."""

@@ -7,13 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import MetaEstimatorMixin, clone
+from sklearn.base import MetaEstimatorMixin, clone, is_classifier, is_regressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, has_fit_parameter
 
-from shallowda.core.contract import Domains
+from shallowda.core.contract import Domains, label_array, read_domains, read_values
 from shallowda.core.estimator import DomainAware, for_base, labels_to_score
 from shallowda.kernels.arrays import Array, strict_linalg, to_numpy
 
@@ -24,7 +24,7 @@ def _inner_has(method: str) -> Any:
     """Check for `available_if`: the weighted estimator, fitted or to be fitted, has this method."""
 
     def check(self: SourceWeighting) -> bool:
-        return hasattr(getattr(self, "estimator_", self._base()), method)
+        return hasattr(self.estimator_ if hasattr(self, "estimator_") else self._base(), method)
 
     return check
 
@@ -74,49 +74,62 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
             If the estimator takes no weights, or does not suit y; and if the weights are not finite or all zero.
         """
         X, domains = self._read(X, y, sample_domain)
-        base = self._base_for(domains)
+        base = None if y is None else self._base_with_weights()
         rows = self._placed(X)
         self.weights_ = np.ones(int(domains.source.sum()))
         if domains.has_target:
             with strict_linalg(rows):
-                self.weights_ = np.asarray(to_numpy(self._weigh(rows, domains)), dtype=float)
-            self._check_weights()
+                weights = self._weigh(rows, domains)
+            self.weights_ = self._checked(np.asarray(to_numpy(weights), dtype=float), len(self.weights_))
         if base is not None:
-            values = domains.values if domains.continuous else domains.source_labels
+            values = domains.values if self._regresses else domains.source_labels
             source = for_base(base, domains.source_rows(X))
             self.estimator_ = base.fit(source, values, sample_weight=self.weights_)
         self._keep(X)
         return self
 
+    @property
+    def _regresses(self) -> bool:
+        """Whether the estimator is a regressor: y then holds numbers, however whole, and NaN alone marks target rows."""
+        return self.estimator is not None and is_regressor(self.estimator)
+
+    def _domains(self, y: Any, sample_domain: Any, n_rows: int) -> Domains:
+        if y is not None and self._regresses:
+            return read_values(y, sample_domain, n_rows)
+        domains = read_domains(y, sample_domain, n_rows)
+        if domains.continuous:
+            raise ValueError(
+                f"Unknown label type: continuous. The estimator of {type(self).__name__} is a classifier; pass a "
+                "regressor as estimator."
+            )
+        return domains
+
     def _base(self) -> Any:
         """The unfitted estimator."""
         return LogisticRegression(max_iter=1000) if self.estimator is None else clone(self.estimator)
 
-    def _base_for(self, domains: Domains) -> Any:
-        """The unfitted estimator, if it suits what y holds; None where there is no y."""
-        if not domains.n_classes and not domains.continuous:
-            return None
+    def _base_with_weights(self) -> Any:
+        """The unfitted estimator, if it takes weights."""
         name, base = type(self).__name__, self._base()
-        wanted = "regressor" if domains.continuous else "classifier"
-        if get_tags(base).estimator_type != wanted:
-            what = "continuous" if domains.continuous else "class labels"
-            raise ValueError(
-                f"Unknown label type: y holds {what}, and the estimator of {name} is {type(base).__name__}. Pass a "
-                f"{wanted} as estimator."
-            )
         if not has_fit_parameter(base, "sample_weight"):
             raise ValueError(
                 f"The estimator of {name} must take sample_weight, and {type(base).__name__} does not. Pass another "
                 "one; scaling belongs before the weighting, in a pipeline: shallowda.make_pipeline."
             )
+        if not (is_classifier(base) or is_regressor(base)):
+            raise ValueError(f"The estimator of {name} must be a classifier or regressor; {base!r} is neither.")
         return base
 
-    def _check_weights(self) -> None:
-        if not (np.all(np.isfinite(self.weights_)) and np.all(self.weights_ >= 0) and np.any(self.weights_ > 0)):
+    def _checked(self, weights: np.ndarray, n_source: int) -> np.ndarray:
+        name = type(self).__name__
+        if weights.shape != (n_source,):
+            raise ValueError(f"{name} gave weights of shape {weights.shape} for {n_source} source rows.")
+        if not (np.all(np.isfinite(weights)) and np.all(weights >= 0) and np.any(weights > 0)):
             raise ValueError(
-                f"{type(self).__name__} found weights of the source rows that are not finite, negative or all zero: "
-                "the domains may not overlap. Reduce the number of features first, for example with PCA."
+                f"{name} found weights of the source rows that are NaN, infinite, below zero or all zero: the domains "
+                "may not overlap. Reduce the number of features first, for example with PCA."
             )
+        return weights
 
     def _called(self, method: str, X: ArrayLike, sample_domain: Any) -> Any:
         check_is_fitted(self)
@@ -183,7 +196,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
     ) -> float:
         """Score of the weighted estimator (accuracy, or R^2 of a regressor) on the rows whose label is known.
 
-        Rows that `y` marks as unlabelled are left out, with a warning: the others are then source rows.
+        Rows that `y` marks as unlabelled are left out; for classes a warning says that the others are source rows.
 
         Parameters
         ----------
@@ -202,12 +215,17 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
             raise AttributeError(f"This {type(self).__name__} was fitted without y, so it has weights but no score.")
         check_consistent_length(X, y)
         X, _ = self._rows(X, sample_domain)
-        y, known = labels_to_score(self, y, said=sample_domain is not None)
-        weight = None if sample_weight is None else np.asarray(sample_weight)[known]
-        return self.estimator_.score(for_base(self.estimator_, X)[known], y[known], sample_weight=weight)
+        if self._regresses:
+            y = column_or_1d(label_array(y)).astype(float)
+            known = ~np.isnan(y)
+        else:
+            y, known = labels_to_score(self, y, said=sample_domain is not None)
+        weight = {} if sample_weight is None else {"sample_weight": np.asarray(sample_weight)[known]}
+        return self.estimator_.score(for_base(self.estimator_, X)[known], y[known], **weight)
 
     def __sklearn_tags__(self) -> Tags:
-        tags, inner = super().__sklearn_tags__(), get_tags(self._base())
+        tags = super().__sklearn_tags__()
+        inner = get_tags(LogisticRegression() if self.estimator is None else self.estimator)
         tags.estimator_type = inner.estimator_type
         tags.classifier_tags, tags.regressor_tags = inner.classifier_tags, inner.regressor_tags
         tags.target_tags.required = True

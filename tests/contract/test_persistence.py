@@ -120,6 +120,20 @@ def test_files_from_before_the_modules_moved_are_read(name):
         model.partial_fit(rows[:3] + 0.1)  # it goes on from what was saved
 
 
+def test_an_old_file_is_not_unpacked_where_its_schema_names_nothing(path, monkeypatch):
+    path.write_bytes((OLD / "spectral.skops").read_bytes())
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("more.npy", bytes(10**8))
+    read = []
+    plain = zipfile.ZipFile.read
+    monkeypatch.setattr(
+        zipfile.ZipFile, "read", lambda self, name, *rest: read.append(name) or plain(self, name, *rest)
+    )
+    shallowda.load(path)
+    assert "schema.json" in read
+    assert "more.npy" not in read
+
+
 # -- hostile and damaged files -----------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import sklearn
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline as plain_pipeline
@@ -50,12 +50,32 @@ def test_a_regressor(problem):
     np.testing.assert_allclose(model.predict(problem.Xt), by_hand.predict(problem.Xt))
     truth = problem.Xt[:, 0] + problem.yt
     assert model.score(problem.Xt, truth) == by_hand.score(problem.Xt, truth)
-    with pytest.warns(UserWarning, match="36 rows are marked as unlabelled"):
-        assert model.score(problem.X, y) == by_hand.score(problem.X[source], y[source])
-    with pytest.raises(ValueError, match=r"y holds continuous, and the estimator of Given is LogisticRegression"):
+    assert model.score(problem.X, y) == by_hand.score(problem.X[source], y[source])
+    with pytest.raises(ValueError, match=r"continuous. The estimator of Given is a classifier; pass a regressor"):
         Given(lambda rows: np.ones(len(rows))).fit(problem.X, y)
-    with pytest.raises(ValueError, match=r"y holds class labels, and the estimator of Given is Ridge"):
-        Given(estimator=Ridge()).fit(problem.X, problem.y)
+
+
+def test_whole_numbers_are_targets_of_a_regressor(problem):
+    """Counts, and a -1 that is a value: what y is, the estimator says."""
+    source = problem.domain >= 0
+    counts = problem.truth - 1
+    marked = np.where(source, counts, np.nan)
+    weigh = lambda rows: np.ones(len(rows))  # noqa: E731
+    by_hand = Ridge().fit(problem.X[source], counts[source])
+    for fitted in (
+        Given(weigh, estimator=Ridge()).fit(problem.X, marked),
+        Given(weigh, estimator=Ridge()).fit(problem.X, counts, sample_domain=problem.domain),
+    ):
+        np.testing.assert_allclose(fitted.predict(problem.Xt), by_hand.predict(problem.Xt))
+        assert fitted.score(problem.Xt, problem.yt - 1) == by_hand.score(problem.Xt, problem.yt - 1)
+        assert not hasattr(fitted, "classes_")
+    Given(weigh, estimator=PoissonRegressor()).fit(problem.X, marked + 1)
+    with pytest.warns(NoTargetWarning):
+        Given(weigh, estimator=Ridge()).fit(problem.X, problem.truth + 0.5)
+    with pytest.raises(ValueError, match="y must hold numbers for a regressor"):
+        Given(weigh, estimator=Ridge()).fit(problem.X, np.where(source, "a", "b"), sample_domain=problem.domain)
+    with pytest.raises(ValueError, match="NaN or infinity for source rows"):
+        Given(weigh, estimator=Ridge()).fit(problem.X, marked, sample_domain=np.r_[0, problem.domain[1:]] * 0)
 
 
 def test_in_pipelines_and_searches(problem):
@@ -92,8 +112,16 @@ def test_without_a_target_every_weight_is_one(problem):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0])
 def test_weights_that_are_none_are_refused(problem, value):
-    with pytest.raises(ValueError, match="Given found weights of the source rows that are not finite, negative or all"):
+    with pytest.raises(
+        ValueError, match="Given found weights of the source rows that are NaN, infinite, below zero or all"
+    ):
         Given(lambda rows: np.full(len(rows), value)).fit(problem.X, problem.y)
+
+
+def test_weights_of_another_length_are_refused(problem):
+    for y in (problem.y, None):
+        with pytest.raises(ValueError, match=r"Given gave weights of shape \(53,\) for 54 source rows"):
+            Given(lambda rows: np.ones(len(rows) - 1)).fit(problem.X, y, sample_domain=problem.domain)
 
 
 def test_an_estimator_without_weights_is_refused(problem):

@@ -61,6 +61,18 @@ def test_a_report_imports_only_the_method_that_it_tries(tree, python):
     assert added & {"cupy", "jinja2", "matplotlib", "numba", "torch"} == set()
 
 
+@pytest.mark.slow
+def test_threads_may_ask_for_their_first_names_at_once(tree, python):
+    code = """
+        from concurrent.futures import ThreadPoolExecutor
+        import shallowda
+        with ThreadPoolExecutor(8) as pool:
+            print(*(value.__name__ for value in pool.map(lambda name: getattr(shallowda, name), shallowda.__all__[:8])))
+    """
+    for _ in range(3):
+        assert python("-c", dedent(code), cwd=tree).split() == shallowda.__all__[:8]
+
+
 def test_exports(root):
     """Every line of the stub is read, and every name is where it says."""
     lines = (root / "shallowda" / "__init__.pyi").read_text(encoding="utf-8").splitlines()
