@@ -19,7 +19,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 FILES := $(VENV)/.files-$(shell find shallowda kernels -type f ! -name '*.pyc' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
 INSTALLED := $(VENV)/.installed-
 
-.PHONY: help demo test networks lint types notebooks docs bench gpu-check clean
+.PHONY: help demo test networks lint types notebooks tables docs bench gpu-check clean
 .NOTPARALLEL:
 
 help: ## Show this list
@@ -46,6 +46,9 @@ types: $(INSTALLED)dev ## Check types
 notebooks: $(INSTALLED)test ## Execute the notebooks
 	$(PY) -m pytest --nbmake notebooks $(if $(SHALLOWDA_DATA),,--ignore notebooks/04_paper_tables.ipynb) \
 	    $(if $(wildcard $(INSTALLED)networks),,--ignore notebooks/03_deep_features.ipynb) $(ARGS)
+
+tables: $(INSTALLED)test ## Write the tables of methods into the README and the guide, from the catalogue
+	$(PY) docs/method_tables.py
 
 docs: $(INSTALLED)docs ## Build the documentation into build/site
 	$(PY) -m sphinx -W --keep-going -n -E -b html docs build/site

@@ -1,6 +1,6 @@
 """Tables of the methods, written from the catalogue into the pages that have a place for them.
 
-    python docs/method_tables.py            # after a method was added, or its card changed
+    make tables                             # after a method was added, or its card changed
     python docs/method_tables.py --print    # on the screen only
 
 A place is what stands between ``<!-- methods: NAME -->`` and ``<!-- end of methods -->``; NAME is a function below. A

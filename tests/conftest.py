@@ -37,6 +37,20 @@ def problem():
     return SimpleNamespace(X=X, y=y, truth=truth, domain=domain, Xt=X[domain < 0], yt=truth[domain < 0])
 
 
+@pytest.fixture(scope="session")
+def moved_means():
+    """Three classes whose target rows have moved, so that the nearest source row is wrong for three in ten of them."""
+    rng = np.random.default_rng(2)
+    truth = np.arange(180) % 3
+    domain = rng.permutation(np.repeat([0, -1], [100, 80]))
+    X = 4 * np.eye(6)[truth] + rng.normal(size=(180, 6))
+    X[domain < 0] += [3, -3, 1, 2, 0, 0]
+    X -= X.mean(axis=0)
+    X /= np.abs(X).max()
+    y = np.where(domain < 0, -1, truth)
+    return SimpleNamespace(X=X, y=y, truth=truth, domain=domain, Xt=X[domain < 0], yt=truth[domain < 0])
+
+
 @pytest.fixture
 def quiet():
     """What odd data makes a method say is not looked at here: tests of the method assert it where it must be said."""

@@ -56,6 +56,9 @@ class Card:
         one is used for most tests and should be fast; add one for each other way through the code.
     representative : bool, default=False
         Whether tests that are run for each kind of method only (processes, threads, budgets, files, devices) run on it.
+    aligns_means : bool, default=True
+        Whether the method makes up for domain means that have moved: the contract suite then asks it to be better than
+        the source alone where they have.
     """
 
     title: str
@@ -67,12 +70,15 @@ class Card:
     scaling: str
     tests: tuple[Mapping[str, Any], ...] = field(default=({},))
     representative: bool = False
+    aligns_means: bool = True
 
     def __post_init__(self) -> None:
         if unknown := set(self.settings) - set(SETTINGS):
             raise ValueError(f"{self.title}: there is no setting {sorted(unknown)}; there are {', '.join(SETTINGS)}.")
         if self.scaling not in SCALINGS:
             raise ValueError(f"{self.title}: there is no scaling {self.scaling!r}; there are {', '.join(SCALINGS)}.")
+        if len(self.idea) > 69:
+            raise ValueError(f"{self.title}: idea is for a column of a table; keep it below 70 characters.")
         if not self.settings or not self.tests:
             raise ValueError(f"{self.title}: a card names at least one setting and one set of parameters for tests.")
 
@@ -118,6 +124,9 @@ def all_methods(*, family: str | None = None, setting: str | None = None) -> dic
     'per-domain'
     """
     methods = {name: getattr(shallowda, name) for name in exported_names()}
+    for name, method in methods.items():
+        if "card" not in vars(method):
+            raise TypeError(f"{name} is exported as a method without a card of its own: give its class a `card`.")
     families = {family_of(method) for method in methods.values()}
     if family is not None and family not in families:
         raise ValueError(f"There is no family {family!r}; there are {', '.join(sorted(families))}.")

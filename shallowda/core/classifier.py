@@ -30,7 +30,10 @@ class DomainClassifier(DomainAwareClassifier, ABC):
 
     @abstractmethod
     def _scores(self, X: Array) -> Array:
-        """Scores of new rows, shape (m, n_classes); for two classes (m, 1), where > 0 means the second one."""
+        """Scores of new rows, shape (m, n_classes).
+
+        For two classes one column will do, where > 0 means the second class; of two the difference is taken.
+        """
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> Self:
         """Fit the classifier on the rows of both domains.
@@ -59,6 +62,8 @@ class DomainClassifier(DomainAwareClassifier, ABC):
         X, _ = self._rows(X, sample_domain)
         rows = self._placed(X)
         scores = self._beside(rows)._scores(rows)
+        if scores.shape[1] == len(self.classes_) == 2:
+            scores = scores[:, 1:] - scores[:, :1]
         return to_numpy(scores) if is_numpy(X) else scores
 
     def decision_function(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:

@@ -81,6 +81,11 @@ class MomentAdapter(BaseAdapter):
 
     def _adapt(self, X: Array, domains: Domains) -> Array | None:
         source, target = domains.split(X)
+        for name, rows in (("source", source), ("target", target)):
+            if rows.shape[0] < 2:
+                raise ValueError(
+                    f"The {name} domain has {rows.shape[0]} row(s); {type(self).__name__} needs at least two."
+                )
         self._align(source, target if domains.has_target else None)
         return None
 

@@ -144,8 +144,8 @@ class PseudoLabelMixin:
         dropped = last.record.get("dropped_classes", ())
         if domains.has_target and dropped:
             warn(
-                f"{type(self).__name__}: no target row is labelled {list(dropped)}, so the means of these classes are "
-                "not matched. Either the target lacks them, or the pseudo-labels have collapsed, which hurts.",
+                f"{type(self).__name__}: no target row is labelled {list(dropped)}, so these classes are not matched. "
+                "Either the target lacks them, or the pseudo-labels have collapsed, which hurts.",
             )
         return last.result
 
@@ -204,7 +204,7 @@ class PseudoLabelAdapter(PseudoLabelMixin, BaseAdapter):
 
     def _adapt(self, X: Array, domains: Domains) -> Array:
         if domains.n_classes == 1:
-            warn(f"The source has one class, so {type(self).__name__} can match the domain means only.")
+            warn(f"The source has one class, so {type(self).__name__} adapts to the target as a whole only.")
         shared = self._prepare(X, domains)
 
         def step(pseudo: np.ndarray | None, quick: bool = False) -> Pass:

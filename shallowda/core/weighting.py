@@ -90,7 +90,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
 
     @property
     def _regresses(self) -> bool:
-        """Whether the estimator is a regressor: y then holds numbers, however whole, and NaN alone marks target rows."""
+        """Whether the estimator is a regressor: y then holds numbers, and NaN alone marks target rows."""
         return self.estimator is not None and is_regressor(self.estimator)
 
     def _domains(self, y: Any, sample_domain: Any, n_rows: int) -> Domains:

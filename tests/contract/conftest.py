@@ -17,8 +17,10 @@ from shallowda.core.adapter import BaseAdapter
 from shallowda.core.catalogue import representatives
 from shallowda.core.estimator import DomainAware
 from shallowda.core.moment_adapter import MomentAdapter
+from shallowda.core.pseudo_labels import PseudoLabelAdapter
 from shallowda.core.weighting import SourceWeighting
 from shallowda.kernels import planning
+from shallowda.kernels.arrays import to_numpy
 
 
 def small(method, **params):
@@ -63,12 +65,14 @@ class Subject:
         """Whether it cannot be fitted without class labels."""
         return self.make()._requires_labels
 
-    def values(self, model, X, **domain):
-        """What is continuous in the predictions: the embedding, else scores or probabilities."""
-        for name in ("transform", "decision_function", "predict_proba"):
-            if hasattr(model, name):
-                return getattr(model, name)(X, **domain)
-        raise AssertionError(f"{type(model).__name__} has neither transform, decision_function nor predict_proba.")
+    def values(self, model, X):
+        """What is continuous in a model's view of rows, taken for target rows and for source rows.
+
+        The embeddings by both maps, or scores or probabilities.
+        """
+        name = next(name for name in ("transform", "decision_function", "predict_proba") if hasattr(model, name))
+        parts = [getattr(model, name)(X), getattr(model, name)(X, sample_domain=np.zeros(X.shape[0]))]
+        return np.concatenate([to_numpy(part) for part in parts])
 
 
 def _over(methods):
@@ -99,7 +103,9 @@ def _subjects(kind):
 
 
 method = _subjects(DomainAware)
+adapter = _subjects(BaseAdapter)
 method_of_moments = _subjects(MomentAdapter)
+pseudo_label_method = _subjects(PseudoLabelAdapter)
 weighting_method = _subjects(SourceWeighting)
 
 

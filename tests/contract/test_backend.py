@@ -52,8 +52,8 @@ def test_auto_without_a_device_is_numpy(make, problem, monkeypatch):
 
 
 @pytest.mark.usefixtures("no_cupy")
-def test_a_model_that_was_fitted_with_a_device_says_that_there_is_none(make, problem):
-    model = make().fit(problem.X, problem.y).set_params(backend="cupy")
+def test_a_model_that_was_fitted_with_a_device_says_that_there_is_none(make_adapter, problem):
+    model = make_adapter().fit(problem.X, problem.y).set_params(backend="cupy")
     with pytest.raises(RuntimeError, match=r"backend='cupy' cannot be used"):
         model.predict(problem.X)
 
@@ -69,10 +69,10 @@ def test_float32_comes_back_as_float32(make, problem, device):
     assert values.dtype == np.float32
 
 
-def test_other_classifiers_on_the_way(make, problem, device):
+def test_other_classifiers_on_the_way(make_adapter, problem, device):
     base = LogisticRegression()
-    model = make(backend="cupy", estimator=base).fit(problem.X, problem.y)
-    plain = make(backend="numpy", estimator=base).fit(problem.X, problem.y)
+    model = make_adapter(backend="cupy", estimator=base).fit(problem.X, problem.y)
+    plain = make_adapter(backend="numpy", estimator=base).fit(problem.X, problem.y)
     assert device
     np.testing.assert_array_equal(model.predict(problem.X), plain.predict(problem.X))
 

@@ -8,6 +8,7 @@ import inspect
 import pickle
 import re
 import warnings
+from numbers import Real
 from pathlib import Path
 
 import array_api_strict as strict
@@ -20,12 +21,14 @@ from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
-from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
-from sklearn.preprocessing import StandardScaler
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.utils._param_validation import Interval, StrOptions
 
 import shallowda
-from shallowda import NoTargetWarning, make_pipeline
+from shallowda import NoTargetWarning, OneNearestNeighbor, make_pipeline
 from shallowda.core.catalogue import family_of
+from shallowda.core.contract import read_domains
 from shallowda.kernels.arrays import ArrayHolder, is_foreign, is_numpy, library, to_numpy
 from shallowda.model_selection import StratifiedSourceTargetKFold, source_accuracy
 
@@ -42,12 +45,35 @@ def assert_close(found, expected, tolerance=1e-7):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(np.abs(expected).max(), 1e-30))
 
 
+def same(one, other):
+    """Whether two fitted attributes are equal but for rounding; objects by their own attributes."""
+    if isinstance(one, np.ndarray) and one.dtype.kind == "f":
+        return one.shape == other.shape and np.allclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    if isinstance(one, float):
+        return other == pytest.approx(one, rel=1e-9)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if type(one).__eq__ is object.__eq__ and hasattr(one, "__dict__") and not callable(one):
+        return vars(one).keys() == vars(other).keys() and all(same(vars(one)[k], vars(other)[k]) for k in vars(one))
+    return one == other
+
+
+def assert_same_model(one, other, but=()):
+    """Two models have the same attributes, but for rounding; estimators inside by their attributes."""
+    assert vars(one).keys() == vars(other).keys()
+    differing = [name for name in vars(one) if name not in but and not same(vars(one)[name], vars(other)[name])]
+    assert differing == []
+
+
 # -- the card ----------------------------------------------------------------------------------------------------------
 
 
 def test_is_finished(method):
     """A card of its own, a documented class, a file of tests and a page, each where a reader looks for it."""
-    assert "card" in vars(method.cls), "a method has a card of its own; it does not inherit one"
     family, file = family_of(method.cls), method.cls.__module__.rpartition(".")[2]
     text = inspect.getdoc(method.cls)
     for section in ("Parameters", "Attributes", "References", "Examples"):
@@ -57,8 +83,12 @@ def test_is_finished(method):
     if (ROOT / "docs").is_dir():  # a source distribution has none
         page = ROOT / "docs" / "methods" / f"{file}.md"
         assert page.is_file(), f"there is no page {page.relative_to(ROOT)}"
+        assert page.stat().st_size, f"{page.relative_to(ROOT)} is empty"
+    changes = ROOT / "CHANGELOG.md"
+    assert not changes.is_file() or f"`{method.cls.__name__}`" in changes.read_text(encoding="utf-8")
     tests = ROOT / "tests" / "methods" / family / f"test_{file}.py"
     assert tests.is_file(), f"there is no file {tests.relative_to(ROOT)}"
+    assert "def test_" in tests.read_text(encoding="utf-8"), f"{tests.relative_to(ROOT)} holds no test"
 
 
 def test_parameters_are_keywords_but_the_first(method):
@@ -88,20 +118,33 @@ def test_rows_keep_their_order(method, problem):
                 went = np.argsort(np.argsort(place[side]))  # its place among the rows of its domain
                 np.testing.assert_allclose(getattr(permuted, name)[went], getattr(plain, name), **CLOSE)
         if method.transforms:
-            model = method.make(variant)
-            Z = model.fit_transform(problem.X, problem.y)
+            Z = method.make(variant).fit_transform(problem.X, problem.y)
             again = method.make(variant).fit_transform(problem.X[order], problem.y[order])
             assert_close(again, Z[order], 1e-6)
-            assert_close(model.transform(problem.X, sample_domain=problem.domain), Z, 1e-6)
-            assert_close(model.transform(problem.Xt), Z[problem.domain < 0], 1e-6)
-            assert_close(model.transform(problem.X), plain.transform(problem.X), 1e-9)
+
+
+def test_fit_transform_is_transform_of_the_training_rows(adapter, problem):
+    """A map knows a row and its domain, and never its label: then new rows are mapped as training rows are."""
+    for variant in adapter.variants:
+        model = adapter.make(variant)
+        Z = model.fit_transform(problem.X, problem.y)
+        assert_close(model.transform(problem.X, sample_domain=problem.domain), Z, 1e-6)
+        assert_close(model.transform(problem.Xt), Z[problem.domain < 0], 1e-6)
+        assert_close(model.transform(problem.X), adapter.fitted(variant).transform(problem.X), 1e-9)
 
 
 def test_rows_are_mapped_one_by_one(method, problem):
+    """Whichever rows come along, and by whichever map each goes."""
+    some, domain = problem.X[:6], problem.domain[:6]
+    assert len(set(domain)) == 2
     for variant in method.variants:
         model = method.fitted(variant)
-        single = [method.values(model, problem.Xt[i : i + 1])[0] for i in range(5)]
-        assert_close(np.stack(single), method.values(model, problem.Xt[:5]), 1e-6)
+        single = np.stack([method.values(model, some[i : i + 1]) for i in range(6)], axis=1)
+        assert_close(np.concatenate(single), method.values(model, some), 1e-6)
+        if method.transforms:
+            mixed = model.transform(some, sample_domain=domain)
+            apart = [model.transform(some[i : i + 1], sample_domain=domain[i : i + 1])[0] for i in range(6)]
+            assert_close(np.stack(apart), mixed, 1e-6)
 
 
 # -- which rows are target ---------------------------------------------------------------------------------------------
@@ -109,22 +152,26 @@ def test_rows_are_mapped_one_by_one(method, problem):
 
 def test_sample_domain_decides(method, problem):
     """It says the same as marks, in any codes; and labels of target rows are then not read, whatever they are."""
+    target = problem.domain < 0
     for variant in method.variants:
-        model, told = method.fitted(variant), method.make(variant)
-        told.fit(problem.X, problem.truth, sample_domain=np.where(problem.domain < 0, -2, np.arange(90) % 2))
-        np.testing.assert_array_equal(told.predict(problem.X), model.predict(problem.X))
-        assert_close(method.values(told, problem.X), method.values(model, problem.X), 1e-9)
-    model = method.fitted()
-    for garbage in (
-        np.where(problem.domain < 0, 0, problem.truth),
-        np.where(problem.domain < 0, (problem.truth + 1) % 3, problem.truth),
-        np.where(problem.domain < 0, 99, problem.truth),
-        np.where(problem.domain < 0, np.nan, problem.truth),
-        np.where(problem.domain < 0, "?", problem.truth.astype(object)),
-    ):
-        told = method.make().fit(problem.X, garbage, sample_domain=problem.domain.tolist())
-        np.testing.assert_array_equal(told.classes_, [0, 1, 2])
-        assert_close(method.values(told, problem.X), method.values(model, problem.X), 1e-9)
+        told = method.make(variant)
+        told.fit(problem.X, problem.truth, sample_domain=np.where(target, -2, np.arange(90) % 2))
+        assert_same_model(told, method.fitted(variant))
+        for garbage in (
+            np.where(target, 0, problem.truth),
+            np.where(target, (problem.truth + 1) % 3, problem.truth),
+            np.where(target, 99, problem.truth),
+            np.where(target, np.nan, problem.truth),
+            np.where(target, "?", problem.truth.astype(object)),
+        ):
+            told = method.make(variant).fit(problem.X, garbage, sample_domain=problem.domain.tolist())
+            np.testing.assert_array_equal(told.classes_, [0, 1, 2])
+            assert_same_model(told, method.fitted(variant), but=["classes_"])  # floats are floats
+    two = problem.truth % 2
+    honest = method.make().fit(problem.X, np.where(target, -1, two))
+    for labels in (two, 1 - two):
+        told = method.make().fit(problem.X, np.where(target, labels, two), sample_domain=problem.domain)
+        assert_same_model(told, honest)
 
 
 def test_classes_have_any_names(method, problem):
@@ -182,6 +229,11 @@ def test_without_target_rows(method, problem):
             assert_close(model.transform(problem.X, sample_domain=np.zeros(90)), Z, 1e-6)
         if method.weighs:
             np.testing.assert_array_equal(model.weights_, np.ones(90))
+    if not method.needs_labels:
+        with pytest.warns(NoTargetWarning) as caught:
+            model = method.make().fit(problem.X)
+        assert len(caught) == 1
+        assert not method.transforms or np.isfinite(model.transform(problem.X)).all()
 
 
 def test_labels_are_needed_or_not(method, problem):
@@ -211,6 +263,57 @@ def test_no_shift_costs_nothing(method, problem):
     assert method.make().fit(X, y).score(problem.X[source], problem.truth[source]) > 0.95
 
 
+# -- that it adapts ----------------------------------------------------------------------------------------------------
+
+
+def test_depends_on_the_target(method, problem):
+    """With other target rows it is another model: by its maps, its scores or its weights."""
+    X = problem.X.copy()
+    X[problem.domain < 0] = problem.Xt[:, ::-1] + 0.2
+    for variant in method.variants:
+        model, other = method.fitted(variant), method.make(variant).fit(X, problem.y)
+        found, before = (
+            (other.weights_, model.weights_)
+            if method.weighs
+            else (method.values(other, problem.X), method.values(model, problem.X))
+        )
+        assert found.shape != before.shape or np.abs(found - before).max() > 1e-3 * np.abs(before).max()
+
+
+def test_helps_where_means_have_moved(method, moved_means):
+    """Better than the source alone, unless its card says that this is not what it does."""
+    rows = moved_means
+    alone = OneNearestNeighbor().fit(rows.X[rows.domain >= 0], rows.truth[rows.domain >= 0])
+    model = method.make().fit(rows.X, rows.y)
+    gain = model.score(rows.Xt, rows.yt) - alone.score(rows.Xt, rows.yt)
+    assert gain > 0.08 or not method.card.aligns_means
+
+
+def test_settings_are_what_the_class_does(method):
+    model, settings = method.fitted(), method.card.settings
+    assert ("pseudo-labels" in settings) == hasattr(model, "pseudo_labels_")
+    assert ("unsupervised" in settings) == (not method.needs_labels)
+    assert ("few target labels" in settings) == ("target_labels" in model.get_params())
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_pass_changes_nothing_but_what_it_returns(pseudo_label_method, problem):
+    """The pass that is kept need not be the last one: passes leave the estimator and what they share alone."""
+    method = pseudo_label_method
+    domains = read_domains(problem.y, None, 90)
+    for variant in method.variants:
+        model = method.make(variant)
+        model.classes_ = domains.classes
+        shared = model._prepare(problem.X, domains)
+        before = dict(vars(model))
+        first = model._pass(shared, domains, problem.yt, quick=False)
+        model._pass(shared, domains, (problem.yt + 1) % 3, quick=False)
+        again = model._pass(shared, domains, problem.yt, quick=False)
+        assert {name: id(value) for name, value in before.items()} == {n: id(v) for n, v in vars(model).items()}
+        assert again.objective == pytest.approx(first.objective, rel=1e-6)
+        assert_close(again.embedding, first.embedding, 1e-5)
+
+
 # -- arrays ------------------------------------------------------------------------------------------------------------
 
 
@@ -227,7 +330,8 @@ def test_inputs_are_left_alone(method, problem):
         unchanged("fit")
         method.make(variant).fit(X, truth, sample_domain=domain)
         unchanged("fit with sample_domain")
-        before = model.predict(X, sample_domain=domain)
+        before = method.values(model, X)
+        model.predict(X, sample_domain=domain)
         model.score(X, truth)
         unchanged("predict")
         if method.transforms:
@@ -235,7 +339,7 @@ def test_inputs_are_left_alone(method, problem):
             method.make(variant).fit_transform(X, y)[:] = 0
             unchanged("a change of what transform returned")
         X[:] = 0
-        np.testing.assert_array_equal(model.predict(problem.X, sample_domain=domain), before)  # it keeps copies
+        assert_close(method.values(model, problem.X), before, 1e-9)  # it keeps copies
         X[:] = problem.X
 
 
@@ -253,7 +357,7 @@ def test_dtypes(method, problem):
     for variant in method.variants:
         exact, model = method.fitted(variant), method.make(variant).fit(X, problem.y)
         np.testing.assert_array_equal(model.predict(X), exact.predict(problem.X))
-        assert_close(method.values(model, X), method.values(exact, problem.X), 2e-3)
+        assert_close(method.values(model, X), method.values(exact, problem.X), 1e-3)
         if method.transforms:
             assert model.transform(X).dtype == model.fit_transform(X, problem.y).dtype == np.float32
     for dtype in (np.float16, np.int64, np.uint8, bool):
@@ -261,6 +365,19 @@ def test_dtypes(method, problem):
         model, exact = method.make().fit(X, problem.y), method.make().fit(X.astype(float), problem.y)
         assert_close(method.values(model, X), method.values(exact, X.astype(float)), 1e-9)
         assert method.values(model, X).dtype == np.float64
+
+
+def test_predict_leaves_the_model_alone(method, problem):
+    """Threads share a model: what a call needs, it keeps to itself; and nothing is drawn from the global generator."""
+    state = np.random.get_state()
+    for variant in method.variants:
+        model = method.fitted(variant)
+        before = {name: id(value) for name, value in vars(model).items()}
+        model.predict(problem.X)
+        method.values(model, problem.Xt)
+        model.score(problem.Xt, problem.yt)
+        assert {name: id(value) for name, value in vars(model).items()} == before
+    assert all(np.array_equal(a, b) for a, b in zip(state, np.random.get_state(), strict=True))
 
 
 def test_data_frames(method, problem):
@@ -313,10 +430,10 @@ def test_arrays_of_other_libraries(method, problem):
         np.testing.assert_array_equal(plain.predict(Xt), plain.predict(problem.Xt))
         assert is_numpy(moved.predict(Xt))
         for model in (moved, plain):
-            values = method.values(model, Xt)
-            assert_close(values, method.values(plain, problem.Xt))
-            if hasattr(model, "transform"):
-                assert (library(values), values.device) == (library(Xt), DEVICE)
+            assert_close(method.values(model, Xt), method.values(plain, problem.Xt))
+            if method.transforms:
+                Z = model.transform(Xt)
+                assert (library(Z), Z.device) == (library(Xt), DEVICE)
         assert foreign(plain) == []
         with pytest.raises(ValueError, match=r"was fitted on arrays of \w+ .* Pass X as \w+ array"):
             moved.predict(problem.Xt)
@@ -324,46 +441,33 @@ def test_arrays_of_other_libraries(method, problem):
     assert foreign(method.make().fit(X, problem.y).fit(problem.X, problem.y)) == []
 
 
-@pytest.mark.usefixtures("quiet", "device")
-def test_numpy_goes_to_the_device_and_comes_back(method, problem):
+@pytest.mark.usefixtures("quiet")
+def test_numpy_goes_to_the_device_and_comes_back(method, problem, device):
+    """Rows once for each call, and nothing stays there."""
     for variant in method.variants:
-        plain, model = method.fitted(variant), method.make(variant, backend="cupy").fit(problem.X, problem.y)
+        plain, X = method.fitted(variant), problem.X.copy()
+        device.clear()
+        model = method.make(variant, backend="cupy").fit(X, problem.y)
+        assert device == [X.shape]
         assert foreign(model) == []
-        np.testing.assert_array_equal(model.predict(problem.X), plain.predict(problem.X))
-        values = method.values(model, problem.X, sample_domain=problem.domain)
-        assert type(values) is np.ndarray
-        assert_close(values, method.values(plain, problem.X, sample_domain=problem.domain))
+        np.testing.assert_array_equal(model.predict(X), plain.predict(problem.X))
+        assert device in ([X.shape] * 2, [X.shape])  # the second time only where predict maps rows
+        values = method.values(model, X)
+        assert foreign(model) == []
+        assert_close(values, method.values(plain, problem.X))
+        np.testing.assert_array_equal(X, problem.X)
         loaded = pickle.loads(pickle.dumps(model)).set_params(backend="numpy")
         np.testing.assert_array_equal(loaded.predict(problem.X), plain.predict(problem.X))
         if method.transforms:
             Z = method.make(variant, backend="cupy").fit_transform(problem.X, problem.y)
             assert type(Z) is np.ndarray
             assert_close(Z, method.make(variant).fit_transform(problem.X, problem.y))
+    if not method.needs_labels:
+        there = method.make(backend="cupy").fit(problem.X, sample_domain=problem.domain)
+        assert_same_model(there.set_params(backend="auto"), method.make().fit(problem.X, sample_domain=problem.domain))
 
 
 # -- the state of a model ----------------------------------------------------------------------------------------------
-
-
-def same(one, other):
-    """Whether two fitted attributes are equal but for rounding; objects by their own attributes."""
-    if isinstance(one, np.ndarray) and one.dtype.kind == "f":
-        return one.shape == other.shape and np.allclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True)
-    if isinstance(one, np.ndarray):
-        return np.array_equal(one, other)
-    if isinstance(one, float):
-        return other == pytest.approx(one, rel=1e-9)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    if type(one).__eq__ is object.__eq__ and hasattr(one, "__dict__") and not callable(one):
-        return vars(one).keys() == vars(other).keys() and all(same(vars(one)[k], vars(other)[k]) for k in vars(one))
-    return one == other
-
-
-def assert_same_model(one, other):
-    assert vars(one).keys() == vars(other).keys()
-    assert [name for name in vars(one) if not same(vars(one)[name], vars(other)[name])] == []
 
 
 @pytest.mark.usefixtures("quiet")
@@ -447,7 +551,7 @@ def test_learns_in_parts_what_it_learns_at_once(method_of_moments, problem):
         for part in np.array_split(np.flatnonzero(~first), 2):
             model.partial_fit(problem.X[part])
         np.testing.assert_array_equal(model.predict(problem.X), method.fitted(variant).predict(problem.X))
-        assert_close(model.transform(problem.X), method.fitted(variant).transform(problem.X), 1e-6)
+        assert_close(method.values(model, problem.X), method.values(method.fitted(variant), problem.X), 1e-6)
 
 
 # -- input that is not right -------------------------------------------------------------------------------------------
@@ -467,12 +571,14 @@ def assert_clear(refusal):
         (lambda X: np.where(np.arange(8) == 0, np.inf, X), ValueError, "Input X contains infinity"),
         (sparse.csr_array, TypeError, "[Ss]parse data was passed for X, but dense"),
         (lambda X: X[:, 0], ValueError, "Expected 2D array, got 1D array"),
+        (lambda X: X[:, :, None], ValueError, "dim 3"),
+        (lambda X: np.c_[X[:, 1:].astype(object), np.full(len(X), "x", object)], ValueError, "could not convert"),
         (lambda X: np.full(X.shape, "a"), ValueError, "could not convert string to float"),
         (lambda X: X.astype(complex), ValueError, "Complex data not supported"),
         (lambda X: X[:0], ValueError, r"Found array with 0 sample\(s\)"),
         (lambda X: X[:, :0], ValueError, r"Found array with 0 feature\(s\)"),
     ],
-    ids=["NaN", "infinity", "sparse", "1-D", "words", "complex", "no rows", "no features"],
+    ids=["NaN", "infinity", "sparse", "1-D", "3-D", "a word", "words", "complex", "no rows", "no features"],
 )
 def test_bad_rows(method, problem, spoil, error, message):
     with pytest.raises(error, match=message):
@@ -501,6 +607,10 @@ def test_bad_labels_and_domains(method, problem):
             method.make().fit(problem.X, problem.truth, sample_domain=domain)
     with pytest.raises(ValueError, match=r"X has 5 features, but \w+ is expecting 8"):
         model.predict(problem.Xt[:, :5])
+    with pytest.raises(ValueError, match=r"Found array with 1 sample\(s\)"):
+        method.make().fit(problem.X[:1], problem.truth[:1])
+    with pytest.raises(ValueError, match="sample_domain must hold integers"):
+        model.score(problem.Xt, problem.yt, sample_domain=np.full(36, 0.5))
     with pytest.raises(ValueError, match=r"sample_domain must have shape \(36,\)"):
         model.predict(problem.Xt, sample_domain=[0])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
@@ -509,30 +619,31 @@ def test_bad_labels_and_domains(method, problem):
         model.score(problem.Xt, np.full(36, -1))
 
 
-BAD_PARAMETERS = {
-    "n_components": [0, -1, 2.5, "all"],
-    "ridge": [-1, np.nan, np.inf, "auto"],
-    "kernel": ["gaussian", 3],
-    "gamma": [0, -1.0, "mean"],
-    "degree": [-1],
-    "max_iter": [0, 1.5],
-    "tol": [-1.0],
-    "n_neighbors": [0],
-    "estimator": ["knn", 3],
-    "kernel_params": [3],
-    "backend": ["cuda", None],
-    "memory_budget": [0, 1.5, "1GB"],
-    "n_landmarks": [0, 2.5],
-}
+def wrong_values(constraints):
+    """Values that no constraint of a parameter allows: outside every interval, and no option."""
+    yield object()
+    intervals = [constraint for constraint in constraints if isinstance(constraint, Interval)]
+    for interval in intervals:
+        if interval.left is not None:
+            yield interval.left - 1
+            if interval.closed in ("neither", "right") and len(intervals) == 1:
+                yield interval.left
+        if interval.right is not None and len(intervals) == 1:
+            yield interval.right + 1
+    if intervals and all(interval.type is not Real for interval in intervals):
+        yield 2.5
+    if any(isinstance(constraint, StrOptions) for constraint in constraints) or intervals:
+        yield "no such option"
 
 
 def test_bad_parameters(method, problem):
     """Every parameter has a constraint; what it may be is said in the error."""
     for name, default in method.cls().get_params(deep=False).items():
         assert name in method.cls._parameter_constraints, f"{name} has no constraint"
-        for value in (object(), *BAD_PARAMETERS.get(name, ())):
+        for value in wrong_values(method.cls._parameter_constraints[name]):
+            wrong = method.cls(**{name: value})
             with pytest.raises(ValueError, match=rf"The '{name}' parameter of {method.cls.__name__} must be"):
-                method.cls(**{name: value}).fit(problem.X, problem.y)
+                wrong.fit(problem.X, problem.y)
         method.cls(**{name: default})._validate_params()
 
 
@@ -546,7 +657,9 @@ def test_the_base_estimator_is_checked(method, problem):
     base = LogisticRegression(C=3.0)
     model = method.make(estimator=base).fit(problem.X, problem.y)
     assert not hasattr(base, "coef_"), "the caller's estimator is fitted; fit a clone"
-    assert set(model.predict(problem.X)) <= {0, 1, 2}
+    assert model.score(problem.Xt, problem.yt) > 0.8
+    if method.transforms or method.weighs:
+        assert repr(model.estimator_) == repr(base), "the estimator is not the one that was given"
 
 
 def wide(X, n=90, d=60):
@@ -599,7 +712,6 @@ def test_odd_data_gives_finite_numbers_or_a_clear_refusal(method, problem):
             where = f"{name}, {method.card.tests[variant]}"
             assert set(np.unique(model.predict(X))) <= set(model.classes_), where
             assert np.isfinite(method.values(model, X)).all(), where
-            assert np.isfinite(method.values(model, X, sample_domain=np.where(y == -1, -1, 0))).all(), where
 
 
 # -- scikit-learn's machinery ------------------------------------------------------------------------------------------
@@ -607,22 +719,22 @@ def test_odd_data_gives_finite_numbers_or_a_clear_refusal(method, problem):
 
 @pytest.mark.usefixtures("quiet")
 def test_in_pipelines_and_searches(method, problem):
-    last = make_pipeline(StandardScaler(), method.make()).fit(problem.X, problem.y)
-    by_hand = method.make().fit(StandardScaler().fit_transform(problem.X), problem.y)
+    last = make_pipeline(Normalizer(), method.make()).fit(problem.X, problem.y)
+    by_hand = method.make().fit(Normalizer().fit_transform(problem.X), problem.y)
     scaled = last[:-1].transform(problem.Xt)
     np.testing.assert_array_equal(last.predict(problem.Xt), by_hand.predict(scaled))
     if method.transforms:
-        inside = make_pipeline(StandardScaler(), method.make(), NearestCentroid()).fit(problem.X, problem.y)
+        inside = make_pipeline(Normalizer(), method.make(), LogisticRegression()).fit(problem.X, problem.y)
         np.testing.assert_array_equal(inside.classes_, [0, 1, 2])
-        assert set(inside.predict(problem.Xt)) <= {0, 1, 2}
+        assert inside.score(problem.Xt, problem.yt) > 0.8
     cv = StratifiedSourceTargetKFold(2, random_state=0)
     search = GridSearchCV(last, {}, cv=cv, scoring=source_accuracy, error_score="raise").fit(problem.X, problem.y)
-    assert 0.6 < search.best_score_ <= 1
-    assert 0.6 < search.score(problem.Xt, problem.yt) <= 1
+    assert 0.8 < search.best_score_ <= 1
+    assert 0.8 < search.score(problem.Xt, problem.yt) <= 1
     scores = cross_val_score(method.make(), problem.X, problem.y, cv=cv)
     np.testing.assert_array_equal(scores, cross_val_score(method.make(), problem.X, problem.y, cv=cv))
     folds = [(np.setdiff1d(np.arange(90), part), part) for part in np.array_split(np.arange(90), 2)]
-    assert set(cross_val_predict(method.make(), problem.X, problem.y, cv=folds)) <= {0, 1, 2}
+    assert np.mean(cross_val_predict(method.make(), problem.X, problem.y, cv=folds) == problem.truth) > 0.8
 
 
 def test_score_of_marked_rows(method, problem):

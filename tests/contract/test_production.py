@@ -124,7 +124,7 @@ def arrays_of(value, seen):
 
 def needed_to_predict(model):
     """Numbers in a fitted model, without those that report on the fit."""
-    reports = ("pseudo_labels_", "source_relevance_")
+    reports = ("pseudo_labels_", "source_relevance_", "weights_")
     return sum(arrays_of({key: value for key, value in vars(model).items() if key not in reports}, set()))
 
 

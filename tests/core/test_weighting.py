@@ -112,9 +112,7 @@ def test_without_a_target_every_weight_is_one(problem):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0])
 def test_weights_that_are_none_are_refused(problem, value):
-    with pytest.raises(
-        ValueError, match="Given found weights of the source rows that are NaN, infinite, below zero or all"
-    ):
+    with pytest.raises(ValueError, match="weights of the source rows that are NaN, infinite, below zero or all"):
         Given(lambda rows: np.full(len(rows), value)).fit(problem.X, problem.y)
 
 

@@ -48,7 +48,7 @@ def test_tables_of_methods_are_those_of_the_catalogue(monkeypatch):
     monkeypatch.syspath_prepend(str(DOCS))
     outdated = [page for page, _ in importlib.import_module("method_tables").outdated()]
     monkeypatch.delitem(sys.modules, "method_tables")
-    assert not outdated, "run: python docs/method_tables.py"
+    assert not outdated, "run: make tables"
 
 
 class Links(HTMLParser):

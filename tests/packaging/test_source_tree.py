@@ -3,6 +3,7 @@
 import importlib
 import pickle
 import pkgutil
+from textwrap import dedent
 
 import pytest
 from layers import imports_of, of_package

@@ -391,7 +391,7 @@ def test_a_file_that_is_no_model(files, invoke):
         (["--method", "JDA", "--set", "n_component=3"], "did you mean 'n_components'? It has"),
         (["--method", "JDA", "--set", "n_components=many"], "n_components' parameter of JDA must be an int"),
         (["--method", "JDA", "--set", "n_components"], "is not NAME=VALUE"),
-        (["--method", "JDA", "--set", "estimator=Logistic"], "did you mean 'LogisticRegression'?"),
+        (["--method", "JDA", "--set", "estimator=LogisticRegressio"], "did you mean 'LogisticRegression'?"),
         (["--method", "JDA", "--scale", "units"], "did you mean 'unit-rows'?"),
         (["--auto", "--scale", "none"], "Leave --scale out"),
         (["--method", "ARTL", "--proba"], "has no class probabilities"),

@@ -109,9 +109,6 @@ class CORAL(OneToOneFeatureMixin, MomentAdapter):
         self.estimator = estimator
 
     def _align(self, source: Rows, target: Rows | None) -> None:
-        for name, rows in (("source", source), ("target", source if target is None else target)):
-            if rows.shape[0] < 2:
-                raise ValueError(f"The {name} domain has {rows.shape[0]} row(s); a covariance needs at least two.")
         self.source_covariance_ = CovarianceRoot(source, self.ridge)
         self.target_covariance_ = self.source_covariance_ if target is None else CovarianceRoot(target, self.ridge)
         variances = self.source_covariance_.variances
@@ -132,7 +129,3 @@ class CORAL(OneToOneFeatureMixin, MomentAdapter):
             return rows + self.target_covariance_.mean if self.align_mean else rows
 
         return map_rows(X, source, aligned, lambda rows: rows, X.shape[1])
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.n_features_in_

@@ -141,7 +141,7 @@ class ARTL(KernelMixin, PseudoLabelMixin, DomainClassifier):
         fails_when="clusters of the target straddle classes",
         settings=("pseudo-labels",),
         scaling="unit-rows",
-        tests=({}, {"kernel": "rbf"}, {"loss": "hinge"}, {"loss": "hinge", "kernel": "rbf"}),
+        tests=({}, {"max_iter": 3}, {"kernel": "rbf"}, {"loss": "hinge"}, {"loss": "hinge", "kernel": "rbf"}),
         representative=True,
     )
 

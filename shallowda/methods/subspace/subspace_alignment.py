@@ -88,7 +88,7 @@ class SubspaceAlignment(SubspaceAdapter):
         fails_when="the shift is one of scale: variances are not matched",
         settings=("unsupervised",),
         scaling="per-domain",
-        tests=({"n_components": 3},),
+        tests=({"n_components": 3}, {"n_components": "auto"}),
     )
 
     def __init__(self, n_components: int | str | None = None, *, backend: str = "auto", estimator: Any = None) -> None:

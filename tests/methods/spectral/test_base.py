@@ -29,7 +29,7 @@ def test_rows_that_are_all_the_same_with_a_kernel(make, problem, kernel):
 
 @pytest.mark.parametrize("method", [JDA, BDA])
 def test_one_class_source_is_announced(problem, method):
-    with pytest.warns(UserWarning, match=f"one class, so {method.__name__} can match the domain means only"):
+    with pytest.warns(UserWarning, match=f"one class, so {method.__name__} adapts to the target as a whole only"):
         method(3).fit(problem.X, np.zeros(90), sample_domain=problem.domain)
 
 
