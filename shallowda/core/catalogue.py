@@ -1,4 +1,4 @@
-"""The catalogue of methods: what is exported from `shallowda.methods`, and what each class says of itself.
+"""The catalogue of methods: what is exported from ``shallowda.methods``, and what each class says of itself.
 
 There is no list to add a method to. A method is in the catalogue because ``shallowda/__init__.pyi`` exports it, and
 whatever needs to know the methods asks here: the contract tests, the types that `shallowda.load` trusts, the command
@@ -140,7 +140,7 @@ def all_methods(*, family: str | None = None, setting: str | None = None) -> dic
 
 
 def family_of(method: type) -> str:
-    """Folder of `shallowda.methods` that a method lies in.
+    """Folder of ``shallowda.methods`` that a method lies in.
 
     Parameters
     ----------

@@ -81,13 +81,16 @@ class MomentAdapter(BaseAdapter):
 
     def _adapt(self, X: Array, domains: Domains) -> Array | None:
         source, target = domains.split(X)
+        self._align_checked(source, target if domains.has_target else None)
+        return None
+
+    def _align_checked(self, source: Rows, target: Rows | None) -> None:
         for name, rows in (("source", source), ("target", target)):
-            if rows.shape[0] < 2:
+            if rows is not None and rows.shape[0] < 2:
                 raise ValueError(
                     f"The {name} domain has {rows.shape[0]} row(s); {type(self).__name__} needs at least two."
                 )
-        self._align(source, target if domains.has_target else None)
-        return None
+        self._align(source, target)
 
     def _read(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[Array, Domains]:
         self._stream = None  # a fit begins anew
@@ -202,7 +205,7 @@ class MomentAdapter(BaseAdapter):
                 NoTargetWarning,
             )
             target = None
-        self._align(source.like(rows), None if target is None else target.like(rows))
+        self._align_checked(source.like(rows), None if target is None else target.like(rows))
 
 
 def _total(one: Moments | None, other: Moments) -> Moments:
