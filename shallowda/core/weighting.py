@@ -13,7 +13,7 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, has_fit_parameter
 
-from shallowda.core.contract import Domains
+from shallowda.core.contract import Domains, labels_among
 from shallowda.core.estimator import DomainAware, for_base, labels_to_score
 from shallowda.kernels.arrays import Array, strict_linalg, to_numpy
 
@@ -204,7 +204,8 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         X, _ = self._rows(X, sample_domain)
         y, known = labels_to_score(self, y, said=sample_domain is not None)
         weight = None if sample_weight is None else np.asarray(sample_weight)[known]
-        return self.estimator_.score(for_base(self.estimator_, X)[known], y[known], sample_weight=weight)
+        rows = for_base(self.estimator_, X)[known]
+        return self.estimator_.score(rows, labels_among(y, known), sample_weight=weight)
 
     def __sklearn_tags__(self) -> Tags:
         tags, inner = super().__sklearn_tags__(), get_tags(self._base())
