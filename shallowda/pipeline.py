@@ -487,7 +487,7 @@ def supervised_on_source(step: Any) -> Any:
 
 def on_source(last: Any) -> Any:
     """The last step, trained on labelled rows only unless it reads domains itself."""
-    if not hasattr(last, "predict") or accepts_domains(last, "fit"):
+    if not _predicts(last) or accepts_domains(last, "fit"):
         return last
     inside = domain_readers_inside(last)
     if not inside:
@@ -508,6 +508,11 @@ def on_source(last: Any) -> Any:
         "mark as a class. Adapt in a step of its own before it; in a search, build the pipeline with "
         "shallowda.make_pipeline."
     )
+
+
+def _predicts(last: Any) -> bool:
+    # an unfitted StackingClassifier hides its predict: its final estimator may have none
+    return hasattr(last, "predict") or (hasattr(last, "fit") and get_tags(last).estimator_type is not None)
 
 
 def domain_readers_inside(estimator: Any) -> list[str]:

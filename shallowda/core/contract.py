@@ -518,7 +518,7 @@ def _refuse_no_labels(labels: np.ndarray) -> None:
         kinds.setdefault(_kind_of_label(label), label)
     if list(kinds) == ["strings"]:
         return
-    examples = ", ".join(f"{label!r} ({type(label).__name__})" for label in kinds.values())
+    examples = " and ".join(f"{label!r} ({type(label).__name__})" for label in kinds.values())
     raise ValueError(
         f"Unknown label type: y holds {' and '.join(kinds)}, such as {examples}. Class labels are all strings, all "
         "whole numbers or all booleans: convert them to one of these."
@@ -574,7 +574,10 @@ def warn_without_target(what: str, y: Any, sample_domain: Any) -> None:
             f"if it stands for unlabelled rows, write {'an empty string' if isinstance(stand_in, str) else -1} there."
         )
     elif y.dtype.kind in "iu":
-        reason = f" If y was marked, a tool around it has re-encoded y, and the mark has become a class. {_NESTING}"
+        reason = (
+            " If y was marked, a tool around it has re-encoded y, so that the mark has become a class, or has left the "
+            f"marked rows out. {_NESTING}"
+        )
     else:
         reason = ""
     warn(f"{what} {how}{reason}", NoTargetWarning)
@@ -585,7 +588,7 @@ def _stand_in(y: np.ndarray) -> Any:
     if y.ndim != 1:
         return None
     if y.dtype.kind in "OUS":
-        words = (value for value in y if isinstance(value, str) and value.strip().lower() in _PLACEHOLDERS)
+        words = (value for value in y.tolist() if isinstance(value, str) and value.strip().lower() in _PLACEHOLDERS)
         return next(words, None)
     if y.dtype.kind not in "if" or is_continuous(y):
         return None
