@@ -164,6 +164,17 @@ def test_around_a_whole_pipeline_with_routing(name, right, message, part):
     assert (np.mean(model.predict(X[domain < 0]) == yt) > 0.9) == right
 
 
+@pytest.mark.parametrize("name", ["calibration", "output codes"])
+def test_what_stays_unknown_with_routing(name, part):
+    """Folds look like any rows; codes of several classes in one are as good as classes. The mark is one of classes_."""
+    X, y, domain, _ = part
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = TOOLS[name](pipeline()).fit(X, y, sample_domain=domain)
+    assert -1 in model.classes_
+    with pytest.raises(ValueError, match="Put it in a step of its own"):
+        source_accuracy(model, X, y, sample_domain=domain)
+
+
 @pytest.mark.parametrize("name", ["one against the rest", "one against one"])
 def test_one_against_others_with_routing_ends_in_an_error_after_the_warning(name, part):
     X, y, domain, _ = part
@@ -195,9 +206,12 @@ def test_probabilities_of_cross_val_predict(part):
 
 
 def test_selection_of_features_around_a_pipeline_says_what_it_scores_by(part):
-    X, y, _, _ = part
+    X, y, domain, yt = part
     with pytest.warns(UserWarning, match="rows are marked as unlabelled and left out; the rest are source rows"):
         SequentialFeatureSelector(pipeline(), n_features_to_select=7, cv=3).fit(X, y)
+    inside = LabeledOnly(SequentialFeatureSelector(LogisticRegression(), n_features_to_select=7, cv=3))
+    pipe = make_pipeline(CORAL(ridge=0.1), inside, LogisticRegression()).fit(X, y)
+    assert np.mean(pipe.predict(X[domain < 0]) == yt) > 0.9
 
 
 def test_placeholders_on_target_rows_are_not_taken_for_encoded_marks_where_they_are_no_codes(problem):
