@@ -27,6 +27,7 @@ __all__ = [
     "label_array",
     "labels_among",
     "learned_marks",
+    "minus_ones",
     "read_domains",
     "row_domains",
     "unlabelled",
@@ -431,14 +432,25 @@ def known_labels(y: Any, classes: np.ndarray | None = None) -> np.ndarray:
     y = label_array(y)
     known = ~unlabelled(y)
     if classes is not None and classes.dtype.kind in "if" and -1 in classes and y.dtype.kind in "ifO":
-        known |= _is_minus_one(y)
+        known |= minus_ones(y)
     if not known.any():
         raise ValueError("y marks every row as unlabelled: there is no label to work with.")
     return known
 
 
-def _is_minus_one(y: np.ndarray) -> np.ndarray:
-    if y.dtype.kind != "O":
+def minus_ones(y: np.ndarray) -> np.ndarray:
+    """Mask of the entries that are the number -1, whatever it means.
+
+    Parameters
+    ----------
+    y : ndarray
+        As `label_array` gives it.
+
+    Returns
+    -------
+    mask : ndarray, bool
+    """
+    if y.dtype.kind in "biuf":
         return y == -1
     found = (isinstance(value, Real) and value == -1 for value in y.ravel())
     return np.fromiter(found, dtype=bool, count=y.size).reshape(y.shape)
@@ -467,7 +479,7 @@ def _refuse_ambiguous_marks(y: np.ndarray, source: np.ndarray) -> None:
     if known.dtype.kind not in "buif":
         return
     help_ = "Pass sample_domain (>= 0 source, < 0 target): it decides, and -1 then counts as a class."
-    minus_one = _is_minus_one(marks)
+    minus_one = minus_ones(marks)
     if minus_one.any() and not minus_one.all():
         raise ValueError(
             f"y holds both missing values (NaN) and -1, and either can mark the unlabelled target rows. {help_}"

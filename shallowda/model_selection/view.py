@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from shallowda.core.contract import domain_codes, label_array, labels_among, unlabelled
+from shallowda.core.contract import domain_codes, label_array, labels_among, minus_ones, unlabelled
 from shallowda.kernels.arrays import to_numpy
 from shallowda.pipeline import accepts_domains, domain_readers_inside, refuse_learned_mark
 
@@ -191,7 +191,7 @@ class View:
 
 
 def _marked(y: np.ndarray, classes: np.ndarray | None) -> np.ndarray:
-    if classes is not None and classes.dtype.kind in "if" and -1 in classes and y.dtype.kind in "if" and -1 in y:
+    if classes is not None and classes.dtype.kind in "if" and -1 in classes and minus_ones(y).any():
         raise ValueError(
             "-1 is one of the classes and the mark of target rows as well, so y does not say which rows are target "
             "rows. If it is a label, pass sample_domain (in a search, by metadata routing). If it is not, the model "
