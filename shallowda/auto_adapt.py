@@ -440,7 +440,7 @@ def _labels(domains: Domains) -> np.ndarray:
     """Class labels of the source rows, and a mark on the target rows whatever their label."""
     labels = domains.classes[np.maximum(domains.labels, 0)]
     marks = {"O": "", "U": "", "S": b"", "b": None, "u": None}  # None: -1 would make numbers of booleans, or 255
-    return np.where(domains.source, labels, marks.get(labels.dtype.kind, -1))
+    return np.asarray(np.where(domains.source, labels, marks.get(labels.dtype.kind, -1)))
 
 
 def _check_scoring(scoring: dict[str, Any]) -> None:

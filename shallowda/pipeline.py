@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from shallowda.core.contract import (
     domain_codes,
+    label_array,
     labels_among,
     learned_marks,
     row_domains,
@@ -265,11 +266,21 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         self : LabeledOnly
+
+        Raises
+        ------
+        ValueError
+            If labels are missing or of different types, there is no source row, or `sample_domain` does not fit.
+
+        Warns
+        -----
+        NoTargetWarning
+            If neither y nor `sample_domain` says of any row that it is a target row: all are trained on.
         """
         self._validate_params()
         if y is None:
             raise ValueError("LabeledOnly requires y to be passed, but the target y is None.")
-        X, y = indexable(X, y)
+        X, y = indexable(X, label_array(y))
         n_samples = len(y)
         source = np.flatnonzero(row_domains(y, sample_domain, n_samples) >= 0)
         if sample_domain is None and len(source) == n_samples:

@@ -277,6 +277,8 @@ def test_labels_of_another_library(problem):
     for move in (strict.asarray, lambda y: strict.asarray(y, device=strict.Device("device1"))):
         model = CORAL(ridge=0.1).fit(problem.X, move(problem.truth), sample_domain=move(problem.domain))
         np.testing.assert_array_equal(model.predict(problem.Xt), expected(partial(CORAL, ridge=0.1), problem))
+        last = LabeledOnly(OneNearestNeighbor()).fit(problem.X, move(problem.y))
+        np.testing.assert_array_equal(last.classes_, [0, 1, 2])
 
 
 TOO_LARGE = {
