@@ -20,6 +20,7 @@ __all__ = [
     "as_dtype",
     "from_numpy",
     "is_foreign",
+    "is_lazy",
     "is_numpy",
     "library",
     "merge_rows",
@@ -33,7 +34,8 @@ __all__ = [
 
 Array = Any  # NumPy, CuPy, torch, or any other array that follows the standard
 
-_COMPAT = ("cupy", "torch", "jax", "dask")  # libraries whose arrays need array-api-compat to follow the standard
+_COMPAT = ("cupy", "torch", "jax")  # libraries whose arrays need array-api-compat to follow the standard
+_LAZY = ("dask",)  # libraries whose arrays are plans of a computation
 
 
 def is_numpy(array: Any) -> bool:
@@ -51,9 +53,14 @@ def is_foreign(X: Any) -> bool:
 
     Such arrays are computed with where they are. Lists, data frames and sparse matrices are not among them.
     """
-    if is_numpy(X) or isinstance(X, np.generic) or sp.issparse(X) or isinstance(X, type):
+    if is_numpy(X) or isinstance(X, np.generic) or sp.issparse(X) or isinstance(X, type) or is_lazy(X):
         return False
     return hasattr(X, "__array_namespace__") or (library(X) in _COMPAT and hasattr(X, "shape") and hasattr(X, "dtype"))
+
+
+def is_lazy(X: Any) -> bool:
+    """Whether X is an array or a frame that has not been computed yet, as Dask's and polars' lazy ones."""
+    return library(X) in _LAZY or (hasattr(X, "collect") and not hasattr(X, "shape"))
 
 
 def namespace(*arrays: Any) -> Any:

@@ -439,7 +439,8 @@ class _Task(NamedTuple):
 def _labels(domains: Domains) -> np.ndarray:
     """Class labels of the source rows, and a mark on the target rows whatever their label."""
     labels = domains.classes[np.maximum(domains.labels, 0)]
-    return np.where(domains.source, labels, "" if labels.dtype.kind in "OUS" else -1)
+    marks = {"O": "", "U": "", "S": b"", "b": None, "u": None}  # None: -1 would make numbers of booleans, or 255
+    return np.asarray(np.where(domains.source, labels, marks.get(labels.dtype.kind, -1)))
 
 
 def _check_scoring(scoring: dict[str, Any]) -> None:

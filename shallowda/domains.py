@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import column_or_1d
 
 from shallowda.core.contract import concatenated_labels, is_continuous, label_array
 from shallowda.core.messages import warn
+from shallowda.core.rows import computed
+from shallowda.kernels.arrays import is_foreign, namespace
 
 __all__ = ["pack_domains"]
 
@@ -26,7 +28,8 @@ def pack_domains(Xs: Any, ys: Any, Xt: Any, yt: Any = None) -> tuple[Any, np.nda
     Parameters
     ----------
     Xs : array-like of shape (n_source, n_features), or list of such
-        Source features; a list of 2-D arrays (or DataFrames) is several source domains.
+        Source features; a list of 2-D arrays (or DataFrames) is several source domains. Arrays of CuPy, torch, or
+        another library that follows the Array API standard are stacked where they are.
     ys : array-like of shape (n_source,), or list of such
         Source labels, one array per source domain.
     Xt : array-like of shape (n_target, n_features)
@@ -37,17 +40,20 @@ def pack_domains(Xs: Any, ys: Any, Xt: Any, yt: Any = None) -> tuple[Any, np.nda
 
     Returns
     -------
-    X : ndarray, or DataFrame when all inputs are DataFrames of one library; shape (n_source + n_target, n_features)
+    X : ndarray, or what all inputs are: DataFrame or array of one library; shape (n_source + n_target, n_features)
         Source rows first.
     y : ndarray of shape (n_source + n_target,)
-        -1 on target rows; NaN when ys is continuous; "" when labels are strings. Integer labels become int64.
+        -1 on target rows; NaN when ys is continuous; "" when labels are strings. Integer labels become int64, and so
+        do booleans that get a mark. A NumPy array, wherever X is.
     sample_domain : ndarray of shape (n_source + n_target,), int
         0, 1, ... for the sources in order, -1 for the target.
 
     Raises
     ------
     ValueError
-        If shapes do not fit.
+        If shapes do not fit, or labels are of different types.
+    TypeError
+        If rows are sparse or lazy, or of different array libraries.
 
     Warns
     -----
@@ -64,23 +70,31 @@ def pack_domains(Xs: Any, ys: Any, Xt: Any, yt: Any = None) -> tuple[Any, np.nda
     sources, labels = (list(Xs), list(ys)) if _is_several(Xs) else ([Xs], [ys])
     if len(sources) != len(labels):
         raise ValueError(f"Xs holds {len(sources)} source domains but ys holds {len(labels)} label arrays.")
-    for number, (rows, marks) in enumerate(zip(sources, labels, strict=True)):
-        if len(rows) != len(marks):
-            raise ValueError(f"source domain {number}: {len(rows)} rows of Xs but {len(marks)} labels in ys.")
+    sources, Xt = [computed(rows, "Xs") for rows in sources], computed(Xt, "Xt")
+    known = [label_array(marks) for marks in labels]
+    sizes = [_n_rows(rows) for rows in sources]
+    for number, (n_rows, marks) in enumerate(zip(sizes, known, strict=True)):
+        if n_rows != len(marks):
+            raise ValueError(f"source domain {number}: {n_rows} rows of Xs but {len(marks)} labels in ys.")
     X = _stack([*sources, Xt])
-    known = [column_or_1d(label_array(marks)) for marks in labels]
-    n_target = len(Xt)
+    known, n_target = [column_or_1d(marks) for marks in known], _n_rows(Xt)
     if yt is not None:
-        check_consistent_length(Xt, yt)
-        y = concatenated_labels([*known, column_or_1d(label_array(yt))])
+        yt = label_array(yt)
+        if len(yt) != n_target:
+            raise ValueError(f"Xt and yt have inconsistent numbers of samples: [{n_target}, {len(yt)}].")
+        y = concatenated_labels([*known, column_or_1d(yt)])
     else:
         y = _append_marks(concatenated_labels(known), n_target)
-    codes = np.repeat([*range(len(sources)), -1], [*map(len, sources), n_target])
+    codes = np.repeat([*range(len(sources)), -1], [*sizes, n_target])
     return X, y, codes
 
 
+def _n_rows(X: Any) -> int:
+    return int(X.shape[0]) if is_foreign(X) else len(X)
+
+
 def _append_marks(known: np.ndarray, n_target: int) -> np.ndarray:
-    if known.dtype.kind in "OUS":
+    if known.dtype.kind in "US" or (known.dtype.kind == "O" and any(isinstance(label, str) for label in known)):
         return np.concatenate([known, np.full(n_target, "", dtype=known.dtype)])
     if known.dtype.kind == "f" and is_continuous(known):
         return np.concatenate([known, np.full(n_target, np.nan)])
@@ -88,7 +102,8 @@ def _append_marks(known: np.ndarray, n_target: int) -> np.ndarray:
         warn(
             "ys contains the label -1, which also marks unlabelled target rows: pass sample_domain to fit.",
         )
-    return np.concatenate([known, np.full(n_target, -1, dtype=known.dtype)])
+    marks = np.full(n_target, -1, dtype=np.int64 if known.dtype.kind == "b" else known.dtype)
+    return np.concatenate([known, marks])
 
 
 def _is_several(Xs: Any) -> bool:
@@ -112,11 +127,12 @@ def _stack(parts: Sequence[Any]) -> Any:
             import polars
 
             return polars.concat(parts, how="vertical_relaxed")
-    arrays = [np.asarray(part) for part in parts]
+    arrays = [part if is_foreign(part) else np.asarray(part) for part in parts]
+    xp = namespace(*arrays)
     for array in arrays:
-        if array.ndim != 2 or array.shape[1] != arrays[0].shape[-1]:
+        if len(array.shape) != 2 or array.shape[1] != arrays[0].shape[-1]:
             raise ValueError(
                 "Every domain must be 2-D with the same number of features; got shapes "
-                f"{', '.join(str(part.shape) for part in arrays)}."
+                f"{', '.join(str(tuple(part.shape)) for part in arrays)}."
             )
-    return np.concatenate(arrays)
+    return xp.concat(arrays)

@@ -32,6 +32,7 @@ from shallowda._version import __version__
 from shallowda.core.estimator import kept_types
 from shallowda.core.messages import warn
 from shallowda.kernels.planning import available_memory
+from shallowda.pipeline import refuse_learned_mark
 
 __all__ = ["known_types", "load", "save", "unknown_types"]
 
@@ -91,7 +92,7 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
         If `model` is no estimator, or holds what no program can find again: a lambda, or a function or class that was
         defined within a function.
     ValueError
-        If `model` holds itself.
+        If `model` holds itself, or is a pipeline whose last step has learned the mark of target rows as a class.
     ImportError
         If skops is not installed.
 
@@ -108,6 +109,7 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
     skops = _skops()
     if not isinstance(model, BaseEstimator):
         raise TypeError(f"model must be an estimator; it is a {type(model).__name__}.")
+    refuse_learned_mark(model)
     path = Path(path)
     scratch = path.with_name(f".{uuid4().hex}")  # of this call only: threads may save to one path
     content = {"format": _FORMAT, "versions": _versions(), "model": model}

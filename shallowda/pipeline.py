@@ -17,11 +17,18 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from shallowda.core.contract import NoTargetWarning, domain_codes, label_array, row_domains
-from shallowda.core.estimator import labels_to_score
-from shallowda.core.messages import warn
+from shallowda.core.contract import (
+    domain_codes,
+    label_array,
+    labels_among,
+    learned_marks,
+    row_domains,
+    warn_without_target,
+)
+from shallowda.core.estimator import DomainAware, labels_to_score
+from shallowda.core.rows import computed
 
-__all__ = ["LabeledOnly", "PerDomain", "accepts_domains", "make_pipeline"]
+__all__ = ["LabeledOnly", "PerDomain", "accepts_domains", "make_pipeline", "refuse_learned_mark"]
 
 
 def accepts_domains(estimator: Any, method: str) -> bool:
@@ -68,7 +75,8 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _validated(self, X: ArrayLike, reset: bool) -> np.ndarray:
         # whether NaN is welcome is the transformer's to say: an imputer may stand at the head of a pipeline
-        return validate_data(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=reset)
+        allowed = [np.float64, np.float32]
+        return validate_data(self, computed(X), dtype=allowed, ensure_all_finite="allow-nan", reset=reset)
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> PerDomain:
         """Fit one transformer per domain.
@@ -93,9 +101,10 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         X = self._validated(X, reset=True)
         codes = row_domains(y, sample_domain, len(X))
         if np.all(codes >= 0):
-            warn(
+            warn_without_target(
                 "PerDomain was fitted without target rows: target rows will be transformed like the source.",
-                NoTargetWarning,
+                y,
+                sample_domain,
             )
         self.transformers_ = {int(code): clone(self.transformer).fit(X[codes == code]) for code in np.unique(codes)}
         return X, codes
@@ -257,17 +266,35 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         self : LabeledOnly
+
+        Raises
+        ------
+        ValueError
+            If labels are missing or of different types, there is no source row, or `sample_domain` does not fit.
+
+        Warns
+        -----
+        NoTargetWarning
+            If neither y nor `sample_domain` says of any row that it is a target row: all are trained on.
         """
         self._validate_params()
         if y is None:
             raise ValueError("LabeledOnly requires y to be passed, but the target y is None.")
-        X, y = indexable(X, y)
+        X, y = indexable(X, label_array(y))
         n_samples = len(y)
         source = np.flatnonzero(row_domains(y, sample_domain, n_samples) >= 0)
+        if sample_domain is None and len(source) == n_samples:
+            warn_without_target(
+                "LabeledOnly was fitted without marked rows, so all rows count as source, and target rows that came "
+                "with labels are trained on. sample_domain is for this step too (<name of the step>__sample_domain, or "
+                "metadata routing).",
+                y,
+                sample_domain,
+            )
         if sklearn.get_config()["enable_metadata_routing"]:
             params = process_routing(self, "fit", sample_domain=sample_domain, **params).estimator.fit
         params = {name: _cut(value, source, n_samples) for name, value in params.items()}
-        self.estimator_ = clone(self.estimator).fit(_safe_indexing(X, source), _known(y, source), **params)
+        self.estimator_ = clone(self.estimator).fit(_safe_indexing(X, source), labels_among(y, source), **params)
         return self
 
     @available_if(_inner_has("predict"))
@@ -380,7 +407,7 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         _, known = labels_to_score(self, y)
         weights = {} if sample_weight is None else {"sample_weight": np.asarray(sample_weight)[known]}
         if not known.all():
-            X, y = _safe_indexing(X, np.flatnonzero(known)), _known(y, known)
+            X, y = _safe_indexing(X, np.flatnonzero(known)), labels_among(y, known)
         return self.estimator_.score(X, y, **weights)
 
     @property
@@ -416,11 +443,6 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         return tags
 
 
-def _known(y: Any, rows: np.ndarray) -> np.ndarray:
-    """Labels of these rows, without the wider type that the marks of the others asked for."""
-    return label_array(np.asarray(y)[rows])
-
-
 def _cut(value: Any, rows: np.ndarray, n_samples: int) -> Any:
     per_row = np.ndim(value) >= 1 and len(value) == n_samples
     return _safe_indexing(value, rows) if per_row else value
@@ -434,7 +456,9 @@ def make_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> skl
     *steps : estimators
         The last one is wrapped in `LabeledOnly`, under its own step name, when it predicts and does not read domains
         itself (as adapters, ARTL and `LabeledOnly` do, or a search over one of them). Its parameters are then reached
-        as ``logisticregression__estimator__C``.
+        as ``logisticregression__estimator__C``, and another classifier takes its place as
+        ``set_params(logisticregression__estimator=...)``: whatever replaces the step itself, in `set_params` or in a
+        search, must be wrapped by hand.
     memory : str or object with the joblib.Memory interface, optional
         Caches fitted transformers.
     verbose : bool, default=False
@@ -474,7 +498,7 @@ def supervised_on_source(step: Any) -> Any:
 
 def on_source(last: Any) -> Any:
     """The last step, trained on labelled rows only unless it reads domains itself."""
-    if not hasattr(last, "predict") or accepts_domains(last, "fit"):
+    if not _predicts(last) or accepts_domains(last, "fit"):
         return last
     inside = domain_readers_inside(last)
     if not inside:
@@ -497,7 +521,49 @@ def on_source(last: Any) -> Any:
     )
 
 
+def _predicts(last: Any) -> bool:
+    # an unfitted StackingClassifier hides its predict: its final estimator may have none
+    return hasattr(last, "predict") or (hasattr(last, "fit") and get_tags(last).estimator_type is not None)
+
+
 def domain_readers_inside(estimator: Any) -> list[str]:
     """Names of the classes among an estimator's parts whose `fit` reads domains."""
     nested = estimator.get_params().values() if hasattr(estimator, "get_params") else ()
     return [type(part).__name__ for part in nested if accepts_domains(part, "fit")]
+
+
+def refuse_learned_mark(estimator: Any) -> None:
+    """Refuse a fitted pipeline whose last step has learned the mark of unlabelled rows as a class.
+
+    A classifier that was put in the place of a `LabeledOnly` does, without anybody noticing at `fit`: it is none of
+    ours, and the mark is a label to it. An adapter before it knows better.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        Of a search, its best one is looked at.
+
+    Raises
+    ------
+    ValueError
+        If the last step has a class that an adapter before it has read as the mark.
+    """
+    *before, last = _fitted_steps(getattr(estimator, "best_estimator_", estimator))
+    classes = getattr(last, "classes_", None)
+    for step in before:
+        if not (isinstance(step, DomainAware) and hasattr(step, "classes_") and isinstance(classes, np.ndarray)):
+            continue
+        if marks := learned_marks(classes, step.classes_):
+            name = type(last).__name__
+            raise ValueError(
+                f"{name} has learned {marks[0]!r} as a class, which {type(step).__name__} before it has read as the "
+                "mark of unlabelled target rows. The last step of a pipeline must be wrapped, and set_params and "
+                f"searches that replace it remove the wrapper: replace it by LabeledOnly({name}(...)), or what is "
+                "inside it, as set_params(<name of the step>__estimator=...) does."
+            )
+
+
+def _fitted_steps(estimator: Any) -> list:
+    if isinstance(estimator, sklearn.pipeline.Pipeline):
+        return [inner for _, step in estimator.steps for inner in _fitted_steps(step)]
+    return [estimator]

@@ -15,13 +15,14 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from shallowda.core.contract import (
     Domains,
-    NoTargetWarning,
     domain_codes,
     known_labels,
     label_array,
+    labels_among,
     read_domains,
+    warn_without_target,
 )
-from shallowda.core.messages import warn, warn_source_score
+from shallowda.core.messages import warn_source_score
 from shallowda.core.nearest import OneNearestNeighbor
 from shallowda.core.rows import read_only, validated_rows
 from shallowda.kernels.arrays import Array, ArrayHolder, from_numpy, is_foreign, is_numpy, library, on_backend, to_numpy
@@ -71,11 +72,7 @@ class DomainAware(BaseEstimator):
         if domains.continuous and self._requires_labels:
             raise ValueError(f"Unknown label type: continuous. {name} needs class labels on the source rows.")
         if not domains.has_target:
-            warn(
-                f"{name} was fitted without target rows, so nothing is adapted. Mark target rows by y == -1 (NaN in a "
-                "continuous y) or by sample_domain < 0; pack_domains does both.",
-                NoTargetWarning,
-            )
+            warn_without_target(f"{name} was fitted without target rows, so nothing is adapted.", y, sample_domain)
         self._restart(domains)
         return X, domains
 
@@ -179,7 +176,7 @@ class DomainAwareClassifier(ClassifierMixin, DomainAware):
             sample_domain = np.where(known, 0, -1)
         predicted = self.predict(X, sample_domain=sample_domain)
         weight = None if sample_weight is None else np.asarray(sample_weight)[known]
-        return float(accuracy_score(y[known], predicted[known], sample_weight=weight))
+        return float(accuracy_score(labels_among(y, known), predicted[known], sample_weight=weight))
 
 
 def labels_to_score(estimator: Any, y: ArrayLike, *, said: bool = False) -> tuple[np.ndarray, np.ndarray]:

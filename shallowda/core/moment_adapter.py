@@ -20,6 +20,7 @@ from shallowda.core.contract import (
     concatenated_labels,
     domain_codes,
     label_array,
+    labels_among,
     read_domains,
     row_domains,
     unlabelled,
@@ -176,7 +177,7 @@ class MomentAdapter(BaseAdapter):
         if not source.any():
             assert old is not None  # a first call has source rows
             return replace(old, target=_total(old.target, self._moments(X)))
-        rows, labels = take_rows(X, np.flatnonzero(source)), None if y is None else y[source]
+        rows, labels = take_rows(X, np.flatnonzero(source)), None if y is None else labels_among(y, source)
         if classes is not None and labels is not None and (strange := sorted({*labels.tolist()} - {*classes})):
             raise ValueError(f"y holds labels that are not among classes: {strange}.")
         target = None if source.all() else self._moments(take_rows(X, np.flatnonzero(~source)))
@@ -224,7 +225,7 @@ def _source_rows(y: np.ndarray | None, sample_domain: Any, n_rows: int, old: Str
             )
         return row_domains(y, sample_domain, n_rows) >= 0
     if sample_domain is not None:
-        return domain_codes(sample_domain, n_rows) >= 0
+        return domain_codes(sample_domain, n_rows, y) >= 0
     if y is None:
         return np.zeros(n_rows, dtype=bool)
     if old.labels is None or (unlabelled(y).all() and not unlabelled(old.labels).any()):

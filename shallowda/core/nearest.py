@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-from shallowda.core.rows import validated_rows
+from shallowda.core.rows import computed, validated_rows
 from shallowda.kernels.arrays import Array, ArrayHolder, from_numpy, is_foreign, namespace, to_numpy
 from shallowda.kernels.neighbours import nearest_row
 from shallowda.kernels.pairwise import unit_rows
@@ -68,7 +68,7 @@ class OneNearestNeighbor(ClassifierMixin, ArrayHolder, BaseEstimator):
             X, y = validated_rows(self, X, reset=True), column_or_1d(to_numpy(y), warn=True)
             check_consistent_length(np.empty(X.shape[0]), y)
         else:
-            X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+            X, y = validate_data(self, computed(X), y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
         self.classes_, self._codes = np.unique(y, return_inverse=True)
         self._rows = namespace(X).asarray(self._scaled(X), copy=True)

@@ -5,12 +5,56 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_array, validate_data
 
-from shallowda.kernels.arrays import Array, is_foreign, library, namespace
+from shallowda.kernels.arrays import Array, is_foreign, is_lazy, library, namespace
 
-__all__ = ["read_only", "rows_among", "two_samples", "validated_rows"]
+__all__ = ["computed", "read_only", "rows_among", "two_samples", "validated_rows"]
+
+
+def computed(X: Any, name: str = "X") -> Any:
+    """The rows themselves, if their values are at hand and can be computed with.
+
+    Parameters
+    ----------
+    X : array-like
+    name : str, default="X"
+        Of the argument, for messages.
+
+    Returns
+    -------
+    X : array-like
+
+    Raises
+    ------
+    TypeError
+        If X is sparse, is lazy, or claims to follow the Array API standard and does not.
+    """
+    if sp.issparse(X):
+        raise TypeError(
+            f"Sparse data was passed for {name}, but dense data is required. Use '.toarray()' to convert to a dense "
+            "numpy array."
+        )
+    if is_lazy(X):
+        raise TypeError(
+            f"{name} is a lazy {type(X).__name__} of {library(X)}, whose values are not computed yet. Pass "
+            f"{name}.{'compute' if hasattr(X, 'compute') else 'collect'}(): the rows must fit into memory."
+        )
+    if is_foreign(X):
+        try:
+            xp = namespace(X)
+            bool(xp.all(X[:1, ...] == X[:1, ...]))  # a value that is at hand
+            _ = xp.linalg.eigh, [int(side) for side in X.shape]
+        except ImportError:
+            raise
+        except Exception as error:  # of any library
+            raise TypeError(
+                f"{name} is a {type(X).__name__} of {library(X)}, which says that it follows the Array API standard "
+                f"but cannot be computed with ({type(error).__name__}: {error}). Convert it to a NumPy array."
+            ) from error
+    return X
 
 
 def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> Array:
@@ -36,6 +80,7 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) ->
     ValueError, TypeError
         As scikit-learn's ``validate_data``.
     """
+    X = computed(X)
     if not is_foreign(X):
         return validate_data(estimator, X, dtype=[np.float64, np.float32], reset=reset, ensure_min_samples=min_rows)
     xp, name = namespace(X), type(estimator).__name__
@@ -120,8 +165,8 @@ def two_samples(Xs: ArrayLike, Xt: ArrayLike, at_least: int = 1) -> tuple[np.nda
     ValueError, TypeError
         As scikit-learn's ``check_array``, and if the numbers of features differ.
     """
-    Xs = check_array(Xs, dtype=np.float64, ensure_min_samples=at_least, input_name="Xs")
-    Xt = check_array(Xt, dtype=np.float64, ensure_min_samples=at_least, input_name="Xt")
+    Xs = check_array(computed(Xs, "Xs"), dtype=np.float64, ensure_min_samples=at_least, input_name="Xs")
+    Xt = check_array(computed(Xt, "Xt"), dtype=np.float64, ensure_min_samples=at_least, input_name="Xt")
     if Xs.shape[1] != Xt.shape[1]:
         raise ValueError(f"Xs has {Xs.shape[1]} features and Xt {Xt.shape[1]}; they must agree.")
     return Xs, Xt

@@ -13,7 +13,7 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, has_fit_parameter
 
-from shallowda.core.contract import Domains, label_array, read_domains, read_values
+from shallowda.core.contract import Domains, label_array, labels_among, read_domains, read_values
 from shallowda.core.estimator import DomainAware, for_base, labels_to_score
 from shallowda.kernels.arrays import Array, strict_linalg, to_numpy
 
@@ -218,10 +218,12 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         if self._regresses:
             y = column_or_1d(label_array(y)).astype(float)
             known = ~np.isnan(y)
+            truth = y[known]
         else:
             y, known = labels_to_score(self, y, said=sample_domain is not None)
+            truth = labels_among(y, known)
         weight = {} if sample_weight is None else {"sample_weight": np.asarray(sample_weight)[known]}
-        return self.estimator_.score(for_base(self.estimator_, X)[known], y[known], **weight)
+        return self.estimator_.score(for_base(self.estimator_, X)[known], truth, **weight)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

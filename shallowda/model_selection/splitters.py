@@ -18,7 +18,7 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import check_random_state
 
-from shallowda.core.contract import row_domains
+from shallowda.core.contract import label_array, row_domains
 
 __all__ = [
     "LeaveOneSourceOut",
@@ -83,7 +83,7 @@ class _SourceTargetSplitter(BaseCrossValidator, ABC):
     def _read(self, y: Any, sample_domain: Any) -> tuple[np.ndarray, np.ndarray]:
         if y is None:
             raise ValueError("The target rows must be marked: pass y.")
-        y = np.asarray(y)
+        y = label_array(y)
         return row_domains(y, sample_domain, len(y)), y
 
     def _target_share(self) -> float:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from shallowda.core.contract import domain_codes, label_array, unlabelled
+from shallowda.core.contract import domain_codes, label_array, labels_among, minus_ones, unlabelled
 from shallowda.kernels.arrays import to_numpy
-from shallowda.pipeline import accepts_domains, domain_readers_inside
+from shallowda.pipeline import accepts_domains, domain_readers_inside, refuse_learned_mark
 
 __all__ = ["View"]
 
@@ -46,18 +46,20 @@ class View:
     Raises
     ------
     ValueError
-        If neither y nor sample_domain says which rows are target rows.
+        If neither y nor sample_domain says which rows are target rows, or the estimator has learned the mark of target
+        rows as a class.
     """
 
     def __init__(self, name: str, estimator: Any, X: Any, y: Any, sample_domain: Any) -> None:
         searched = hasattr(estimator, "cv_results_") and hasattr(estimator, "best_estimator_")
         self.name, self.estimator, self.X = name, estimator.best_estimator_ if searched else estimator, X
         self._told = sample_domain is not None
+        refuse_learned_mark(self.estimator)
         if y is None and sample_domain is None:
             raise ValueError(f"{name} must know which rows are target rows: pass y with its marks, or sample_domain.")
         self.y = None if y is None else label_array(y)
         if sample_domain is not None:
-            self.codes = domain_codes(sample_domain, len(sample_domain if y is None else y))
+            self.codes = domain_codes(sample_domain, len(sample_domain if y is None else y), y)
         else:
             self.codes = _marked(label_array(y), getattr(self.estimator, "classes_", None))
         self.source, self.target = np.flatnonzero(self.codes >= 0), np.flatnonzero(self.codes < 0)
@@ -92,7 +94,7 @@ class View:
     @cached_property
     def source_labels(self) -> np.ndarray:
         """Given labels of the source rows."""
-        return label_array(np.asarray(self.y)[self.source])
+        return labels_among(self.y, self.source)
 
     @cached_property
     def predicted(self) -> np.ndarray:
@@ -189,10 +191,12 @@ class View:
 
 
 def _marked(y: np.ndarray, classes: np.ndarray | None) -> np.ndarray:
-    if classes is not None and classes.dtype.kind in "if" and -1 in classes and y.dtype.kind in "if" and -1 in y:
+    if classes is not None and classes.dtype.kind in "if" and -1 in classes and minus_ones(y).any():
         raise ValueError(
             "-1 is one of the classes and the mark of target rows as well, so y does not say which rows are target "
-            "rows: pass sample_domain (in a search, by metadata routing)."
+            "rows. If it is a label, pass sample_domain (in a search, by metadata routing). If it is not, the model "
+            "has learned the mark: a classifier at the end of a pipeline belongs in LabeledOnly, and a tool that "
+            "encodes or splits y after the adapter, as in make_pipeline(adapter, CalibratedClassifierCV(classifier))."
         )
     return np.where(unlabelled(y), -1, 0)
 

@@ -6,15 +6,30 @@ from types import SimpleNamespace
 import array_api_strict as strict
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
+from sklearn.preprocessing import StandardScaler
 
-from shallowda import ARTL, BDA, JDA, OneNearestNeighbor, TCAEstimator
+from shallowda import (
+    ARTL,
+    BDA,
+    CORAL,
+    JDA,
+    OneNearestNeighbor,
+    PerDomain,
+    TargetDrift,
+    TCAEstimator,
+    all_methods,
+    make_pipeline,
+    pack_domains,
+)
 from shallowda.core.adapter import BaseAdapter
 from shallowda.core.catalogue import representatives
 from shallowda.core.weighting import SourceWeighting
 from shallowda.kernels.arrays import from_numpy, is_numpy, library, to_numpy
+from shallowda.metrics import mmd
 
 DEVICE = strict.Device("device1")
 
@@ -352,3 +367,97 @@ def test_balance_by_distances(there):
     plain, moved = (BDA(3, mu="a_distance", max_iter=2).fit(X, problem.y) for X in (problem.X, there(problem.X)))
     assert moved.mu_ == pytest.approx(plain.mu_)
     close(moved.components_, plain.components_)
+
+
+# ---------------------------------------------------------------------------------------- arrays that have no values
+
+
+class Lazy:
+    """An array of Dask, as far as this package looks: its class is one of the package dask."""
+
+    shape, dtype, ndim = (90, 8), np.dtype(float), 2
+
+    def __len__(self):
+        return 90
+
+    def compute(self):
+        """The values."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise AssertionError("a lazy array was computed without being asked to")
+
+
+Lazy.__module__ = "dask.array.core"
+
+
+class Claims:
+    """An array whose library says that it follows the standard."""
+
+    shape, dtype = (90, 8), "float64"
+
+    def __init__(self, namespace):
+        self._namespace = namespace
+
+    def __array_namespace__(self, api_version=None):
+        if self._namespace is None:
+            raise NotImplementedError("api_version")
+        return self._namespace
+
+    def __getitem__(self, key):
+        return self
+
+
+class Symbol(Claims):
+    """A value that is not known yet."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return self
+
+    def __bool__(self):
+        raise RuntimeError("truth of a symbol")
+
+
+NO_VALUES = {
+    "dask": (Lazy(), r"is a lazy Lazy of dask, whose values are not computed yet. Pass \w+\.compute\(\)"),
+    "polars": (pl.LazyFrame({"a": [0.0]}), r"is a lazy LazyFrame of polars.*Pass \w+\.collect\(\)"),
+    "no namespace": (Claims(None), r"says that it follows.*NotImplementedError: api_version\). Convert it to a NumPy"),
+    "no functions": (Claims(SimpleNamespace()), r"says that it follows.*AttributeError.*Convert it to a NumPy array"),
+    "no decompositions": (
+        Claims(SimpleNamespace(all=bool)),
+        r"says that it follows.*linalg.*Convert it to a NumPy array",
+    ),
+    "symbols": (
+        Symbol(SimpleNamespace(all=lambda values: values)),
+        r"says that it follows.*truth of a symbol.*Convert it to a NumPy",
+    ),
+}
+
+
+@pytest.mark.parametrize(("X", "message"), NO_VALUES.values(), ids=NO_VALUES.keys())
+@pytest.mark.parametrize("method", all_methods().values(), ids=all_methods().keys())
+def test_rows_without_values_are_refused(method, X, message):
+    problem = data()
+    with pytest.raises(TypeError, match=message):
+        method().fit(X, problem.y)
+    with pytest.raises(TypeError, match=message):
+        method(**method.card.tests[0]).fit(problem.X, problem.y).predict(X)
+
+
+@pytest.mark.parametrize(("X", "message"), NO_VALUES.values(), ids=NO_VALUES.keys())
+def test_rows_without_values_are_refused_elsewhere(X, message):
+    problem = data()
+    for call in (
+        lambda: PerDomain(StandardScaler()).fit(X, problem.y),
+        lambda: OneNearestNeighbor().fit(X, problem.y),
+        lambda: TargetDrift().fit(X),
+        lambda: TargetDrift().update(X),
+        lambda: pack_domains(X, problem.y, problem.X),
+        lambda: pack_domains(problem.X, problem.truth, X),
+        lambda: mmd(problem.X, X),
+        lambda: CORAL().partial_fit(X, problem.y),
+        lambda: make_pipeline(CORAL(), LogisticRegression()).fit(X, problem.y),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()

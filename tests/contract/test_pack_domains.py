@@ -1,12 +1,14 @@
 """`pack_domains`: what it stacks, what it marks, what it refuses."""
 
+import array_api_strict as strict
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 from scipy import sparse
 
-from shallowda import pack_domains
+from shallowda import CORAL, TCAEstimator, pack_domains
+from shallowda.kernels.arrays import library, to_numpy
 
 XS = np.arange(12.0).reshape(4, 3)
 XT = -np.arange(6.0).reshape(2, 3)
@@ -157,3 +159,113 @@ def test_what_is_packed_can_be_fitted(make, problem):
     _, labelled, _ = pack_domains(problem.X[source], problem.truth[source], problem.Xt, problem.yt)
     with_labels = make().fit(X, labelled, sample_domain=domain)
     np.testing.assert_array_equal(by_domain.predict(problem.Xt), with_labels.predict(problem.Xt))
+
+
+# ------------------------------------------------------------------------------------------ arrays of other libraries
+
+
+def _strict(array):
+    return strict.asarray(array, device=strict.Device("device1"), copy=True)
+
+
+def _torch(array):
+    torch = pytest.importorskip("torch", reason="torch is not installed: tensors are not tested")
+    pytest.importorskip("array_api_compat", reason="array-api-compat is not installed: tensors are not tested")
+    return torch.asarray(np.array(array))
+
+
+@pytest.fixture(params=[_strict, _torch], ids=["strict", "torch"])
+def there(request):
+    """Moves an array to another library, and device where it has several."""
+    return request.param
+
+
+def test_other_arrays_are_stacked_where_they_are(there):
+    for Xs, ys, domain in ((there(XS), YS, [0, 0, 0, 0]), ([there(XS), there(XS)], [YS, YS], [0] * 4 + [1] * 4)):
+        X, y, codes = pack_domains(Xs, ys, there(XT))
+        assert library(X) == library(there(XT))
+        assert X.device == there(XT).device
+        assert isinstance(y, np.ndarray)
+        assert isinstance(codes, np.ndarray)
+        n_sources = len(domain) // 4
+        check((to_numpy(X), y, codes), np.r_[*[XS] * n_sources, XT], [*YS * n_sources, -1, -1], [*domain, -1, -1])
+
+
+def test_labels_of_other_libraries_become_numpy(there):
+    X, y, _ = pack_domains(there(XS), there(np.array(YS)), there(XT), there(np.array([5, 3])))
+    assert isinstance(y, np.ndarray)
+    np.testing.assert_array_equal(y, [*YS, 5, 3])
+    np.testing.assert_array_equal(to_numpy(X), np.r_[XS, XT])
+
+
+def test_what_is_packed_elsewhere_can_be_fitted(there, problem):
+    source = problem.domain >= 0
+    X, y, _ = pack_domains(there(problem.X[source]), problem.truth[source], there(problem.Xt))
+    model, plain = CORAL(ridge=0.1).fit(X, y), CORAL(ridge=0.1).fit(problem.X, problem.y)
+    np.testing.assert_array_equal(model.predict(there(problem.Xt)), plain.predict(problem.Xt))
+
+
+def test_float32_stays_float32_elsewhere(there):
+    X, _, _ = pack_domains(there(XS.astype(np.float32)), YS, there(XT.astype(np.float32)))
+    assert to_numpy(X).dtype == np.float32
+
+
+def test_different_libraries_are_not_mixed(there):
+    for Xs, Xt in ((there(XS), XT), (XS, there(XT))):
+        with pytest.raises(TypeError, match=r"Arrays of different libraries cannot be combined: .*numpy.*Move them"):
+            pack_domains(Xs, YS, Xt)
+
+
+def test_shapes_elsewhere(there):
+    with pytest.raises(ValueError, match=r"same number of features; got shapes \(4, 3\), \(2, 2\)"):
+        pack_domains(there(XS), YS, there(XT[:, :2]))
+    with pytest.raises(ValueError, match="source domain 0: 4 rows of Xs but 3 labels"):
+        pack_domains(there(XS), YS[:3], there(XT))
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.csr_matrix, sparse.coo_array])
+def test_sparse_rows_are_refused_as_fit_does(kind):
+    message = r"Sparse data was passed for {}, but dense data is required. Use '.toarray\(\)'"
+    for Xs, Xt, name in ((kind(XS), XT, "Xs"), ([XS, kind(XS)], XT, "Xs"), (XS, kind(XT), "Xt")):
+        with pytest.raises(TypeError, match=message.format(name)):
+            pack_domains(Xs, [YS, YS] if isinstance(Xs, list) else YS, Xt)
+    with pytest.raises(TypeError, match=message.format("X")):
+        CORAL().fit(kind(XS), YS)
+
+
+# ------------------------------------------------------------------------------------------------------ types of labels
+
+
+def test_missing_labels_keep_whole_numbers_whole():
+    yt = pd.Series([2**53 + 1, None], dtype="Int64")
+    _, y, domain = pack_domains(XS, [2**53, 2**53 + 1, 2, 2], XT, yt)
+    assert y.tolist() == [2**53, 2**53 + 1, 2, 2, 2**53 + 1, None]
+    X = np.r_[XS, XT] + np.eye(6, 3)
+    assert TCAEstimator(1).fit(X, y, sample_domain=domain).classes_.tolist() == [2, 2**53, 2**53 + 1]
+
+
+def test_booleans_of_both_domains_stay_booleans():
+    assert pack_domains(XS, [True, False, True, False], XT, [True, False])[1].dtype == bool
+
+
+@pytest.mark.parametrize("ys", [[np.array(YS, np.uint64), np.array(YS)], [np.array(YS, np.uint8), np.array(YS, bool)]])
+def test_whole_numbers_of_several_types_become_int64(ys):
+    y = pack_domains([XS, XS], ys, XT)[1]
+    assert y.dtype == np.int64
+    np.testing.assert_array_equal(y, [*ys[0].astype(int), *ys[1].astype(int), -1, -1])
+
+
+def test_labels_too_large_for_one_type_are_refused():
+    with pytest.raises(ValueError, match=f"The label {2**63} is too large for int64"):
+        pack_domains([XS, XS], [np.array(YS), np.array([0, 1, 2, 2**63], np.uint64)], XT)
+    with pytest.raises(ValueError, match=rf"{2**53 + 1}, which no float64 is equal to"):
+        pack_domains([XS, XS], [np.array(YS, float), np.array([0, 1, 2, 2**53 + 1])], XT)
+
+
+def test_missing_source_labels_stay_missing():
+    X, y, domain = pack_domains(XS, pd.Series([1, None, 0, 1], dtype="Int64"), XT)
+    assert y.tolist() == [1, None, 0, 1, -1, -1]
+    with pytest.raises(ValueError, match=r"no label .* 1 source row"):
+        CORAL().fit(X, y, sample_domain=domain)
+    with pytest.raises(ValueError, match="both missing values"):
+        CORAL().fit(X, y)

@@ -14,6 +14,7 @@ from shallowda.kernels.arrays import (
     as_dtype,
     from_numpy,
     is_foreign,
+    is_lazy,
     is_numpy,
     library,
     merge_rows,
@@ -43,6 +44,25 @@ class FromCuPy:
 
 
 FromCuPy.__module__ = "cupy._core.core"
+
+
+class FromDask:
+    """What an array of Dask shows of itself, without Dask."""
+
+    shape, dtype = (2,), np.dtype(float)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([1.0, 2.0])
+
+
+FromDask.__module__ = "dask.array.core"
+
+
+class LazyFrame:
+    """What a lazy frame of polars shows of itself: it has no shape."""
+
+    def collect(self):
+        """The frame."""
 
 
 @pytest.fixture
@@ -234,6 +254,15 @@ def test_steps_agree_with_numpy(place):
 def test_merge_with_one_side_empty(mask):
     inside, outside = there(ROWS[:3][mask]), there(ROWS[:3][~mask])
     np.testing.assert_array_equal(to_numpy(merge_rows(mask, inside, outside)), ROWS[:3])
+
+
+def test_lazy_arrays():
+    for lazy in (FromDask(), LazyFrame()):
+        assert is_lazy(lazy)
+        assert not is_foreign(lazy)
+    for eager in (ROWS, there(ROWS), FromCuPy(), pd.DataFrame(ROWS), [[1.0]], sp.csr_array(ROWS), None):
+        assert not is_lazy(eager)
+    np.testing.assert_array_equal(to_numpy(FromDask()), [1.0, 2.0])  # labels are few, and may be computed
 
 
 def test_taking_no_rows_keeps_the_features():

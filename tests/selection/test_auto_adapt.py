@@ -127,6 +127,11 @@ def test_labels_and_marks_of_any_kind(moved):
     signs = np.where(y == 0, -1, 1)
     binary = small().fit(X, signs, sample_domain=domain)
     assert set(binary.predict(moved.Xt)) <= {-1, 1}
+    for dtype, kinds in ((bool, "b"), (np.uint8, "iu")):
+        auto = small().fit(X, (truth == 0).astype(dtype), sample_domain=domain)
+        assert auto.predict(moved.Xt).dtype == dtype
+        assert auto.best_estimator_.predict(moved.Xt).dtype.kind in kinds
+        np.testing.assert_array_equal(auto.predict(moved.Xt), binary.predict(moved.Xt) == -1)
     frame = pd.DataFrame(X, columns=list("abcd"))
     np.testing.assert_array_equal(small().fit(frame, y).predict(frame[200:]), expected)
 
