@@ -325,6 +325,33 @@ def read_domains(y: Any, sample_domain: Any, n_samples: int) -> Domains:
     return _with_labels(y, codes >= 0, codes)
 
 
+def value_array(y: Any) -> np.ndarray:
+    """Regression targets as floats, missing ones as NaN.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+
+    Returns
+    -------
+    y : ndarray of shape (n,), float64
+
+    Raises
+    ------
+    ValueError
+        If y holds something else than numbers.
+    """
+    y = column_or_1d(label_array(y), warn=True)
+    if y.dtype.kind == "O":
+        missing = np.fromiter(map(_is_missing, y), dtype=bool, count=len(y))
+        if all(isinstance(value, (Real, np.bool_)) for value in y[~missing]):
+            y = np.where(missing, np.nan, y).astype(float)
+    if y.dtype.kind not in "iufb":
+        example = y[:1].tolist()
+        raise ValueError(f"y must hold numbers for a regressor; it holds {y.dtype} values such as {example}.")
+    return y.astype(float)
+
+
 def read_values(y: Any, sample_domain: Any, n_samples: int) -> Domains:
     """Read regression targets, whether they are whole numbers or not: NaN alone marks target rows.
 
@@ -345,12 +372,7 @@ def read_values(y: Any, sample_domain: Any, n_samples: int) -> Domains:
     ValueError
         If shapes do not fit, there is no source row, or the value of a source row is missing or infinite.
     """
-    y = column_or_1d(label_array(y), warn=True)
-    if y.dtype.kind not in "iufb":
-        raise ValueError(
-            f"y must hold numbers for a regressor; it holds {y.dtype} values such as {y[:1].tolist()[0]!r}."
-        )
-    y = y.astype(float)
+    y = value_array(y)
     if len(y) != n_samples:
         raise ValueError(f"y has {len(y)} entries for {n_samples} rows of X: inconsistent numbers of samples.")
     codes = np.where(np.isnan(y), -1, 0) if sample_domain is None else domain_codes(sample_domain, n_samples)

@@ -11,9 +11,9 @@ from sklearn.base import MetaEstimatorMixin, clone, is_classifier, is_regressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, has_fit_parameter
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, has_fit_parameter
 
-from shallowda.core.contract import Domains, label_array, labels_among, read_domains, read_values
+from shallowda.core.contract import Domains, labels_among, read_domains, read_values, value_array
 from shallowda.core.estimator import DomainAware, for_base, labels_to_score
 from shallowda.kernels.arrays import Array, strict_linalg, to_numpy
 
@@ -216,7 +216,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         check_consistent_length(X, y)
         X, _ = self._rows(X, sample_domain)
         if self._regresses:
-            y = column_or_1d(label_array(y)).astype(float)
+            y = value_array(y)
             known = ~np.isnan(y)
             truth = y[known]
         else:

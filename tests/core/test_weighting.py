@@ -64,6 +64,7 @@ def test_whole_numbers_are_targets_of_a_regressor(problem):
     by_hand = Ridge().fit(problem.X[source], counts[source])
     for fitted in (
         Given(weigh, estimator=Ridge()).fit(problem.X, marked),
+        Given(weigh, estimator=Ridge()).fit(problem.X, np.where(source, counts.astype(object), None)),
         Given(weigh, estimator=Ridge()).fit(problem.X, counts, sample_domain=problem.domain),
     ):
         np.testing.assert_allclose(fitted.predict(problem.Xt), by_hand.predict(problem.Xt))
