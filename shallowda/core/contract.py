@@ -32,6 +32,7 @@ __all__ = [
     "read_values",
     "row_domains",
     "unlabelled",
+    "value_array",
     "warn_without_target",
 ]
 

@@ -22,12 +22,13 @@ from shallowda.kernels.arrays import Array, to_numpy
 from shallowda.kernels.mmd import MMDFactor
 from shallowda.kernels.spaces import Space
 from shallowda.methods.spectral.jda import JDA, Shared
-from shallowda.metrics import proxy_a_distance
+from shallowda.metrics import Separability, separability
 
 __all__ = ["BDA"]
 
 _CENTRED = 0.01  # squared norm of the mean, relative to the total variance
 _SATURATED = 1.95  # of 2: above, an A-distance says "separable" and nothing more
+_SURE = 4.0  # standard errors of the distances together, below which their ratio is mostly noise
 
 
 class BDA(JDA):
@@ -41,8 +42,10 @@ class BDA(JDA):
         Balance factor. 0 matches the domain means only, 1 the class means only. "a_distance" estimates it in every pass
         as ``mean_c d_c / (mean_c d_c + d_0)`` from held-out proxy A-distances of the whole domains (d_0) and of the
         classes (d_c, by pseudo-labels), measured on the leading principal components. Classes with fewer than two rows
-        in a domain are skipped; with nothing to compare mu is 0.5. (The MEDA paper sums over classes where the authors'
-        code and this take the mean; both of those use training errors, which say 2 wherever d >= n.)
+        in a domain are skipped; with nothing to compare mu is 0.5. Where the distances together are below four of their
+        standard errors, their ratio would be noise: mu is then ``0.5 + 0.5 (mean_c d_c - d_0) / (4 errors)``, near 0.5,
+        and a warning says that it is not determined. (The MEDA paper sums over classes where the authors' code and this
+        take the mean; both of those use training errors, which say 2 wherever d >= n.)
     weighted : bool, default=False
         W-BDA: class means weighted by the square roots of the class shares (of the pseudo-labels, in the target), for
         imbalanced classes. Published as such; but its terms do not vanish when class-conditionals agree, and depend on
@@ -77,9 +80,9 @@ class BDA(JDA):
     mu_ : float
         Balance factor of the pass that was kept.
     history_ : dict of lists
-        As in `JDA`, and per pass ``mu``; with "a_distance" also ``marginal_distance`` (d_0) and ``class_distances`` (a
-        dict of d_c by class). The first pass has no pseudo-labels: it matches the domain means, with weight 1 - mu in
-        "paper" scaling.
+        As in `JDA`, and per pass ``mu``; with "a_distance" also ``marginal_distance`` (d_0), ``class_distances`` (a
+        dict of d_c by class) and ``distance_error`` (standard error of d_0 and mean_c d_c together). The first pass has
+        no pseudo-labels: it matches the domain means, with weight 1 - mu in "paper" scaling.
     components_, pseudo_labels_, n_iter_, X_fit_, gamma_, classes_, estimator_, n_features_in_, feature_names_in_
         As in `JDA`.
 
@@ -163,19 +166,27 @@ class BDA(JDA):
     def _store_pass(self, shared: Shared, solution: Solution) -> Array:
         kept = self.history_["kept"]
         self.mu_ = self.history_["mu"][kept]
-        if "marginal_distance" in self.history_ and self._saturated(kept):
+        if "marginal_distance" in self.history_:
+            self._doubt(kept)
+        return super()._store_pass(shared, solution)
+
+    def _doubt(self, kept: int) -> None:
+        """Say where the distances do not determine mu."""
+        marginal, error = (self.history_[name][kept] for name in ("marginal_distance", "distance_error"))
+        of_classes = list(self.history_["class_distances"][kept].values())
+        conditional = float(np.mean(of_classes)) if of_classes else np.nan
+        if marginal > _SATURATED and not conditional <= _SATURATED:
             warn(
                 "The A-distances that mu='a_distance' rests on are saturated (domains and classes are told apart "
                 f"without error), so mu={self.mu_:.2f} says nothing about the balance. Choose mu by validation "
                 "instead.",
             )
-        return super()._store_pass(shared, solution)
-
-    def _saturated(self, kept: int) -> bool:
-        of_classes = list(self.history_["class_distances"][kept].values())
-        return self.history_["marginal_distance"][kept] > _SATURATED and (
-            not of_classes or float(np.mean(of_classes)) > _SATURATED
-        )
+        elif of_classes and marginal + conditional < _SURE * error:
+            warn(
+                f"mu='a_distance' is not determined: the distances of the domains ({marginal:.2f}) and of the classes "
+                f"({conditional:.2f} in the mean) are within a few standard errors ({error:.2f}) of zero, so "
+                f"mu={self.mu_:.2f} stays near 0.5. There may be no shift to weigh, or too few rows to see it.",
+            )
 
     def _context(self, space: Space, domains: Domains) -> Any:
         """Principal components of all rows and d_0, for the A-distances."""
@@ -190,15 +201,14 @@ class BDA(JDA):
         no_mmd = MMDFactor(np.zeros(len(domains.source), dtype=int), np.zeros((1, 0)))
         A, _, _ = self._solve(space, space.times(no_mmd), 1.0)
         reduced = to_numpy(space.embed(A))
-        return reduced, proxy_a_distance(*domains.split(reduced))
+        return reduced, separability(*domains.split(reduced))
 
     def _mmd(self, context: Any, domains: Domains, pseudo: np.ndarray | None) -> tuple[MMDFactor, dict]:
         if context is None:
             mu = 0.5 if self.mu == "a_distance" else float(self.mu)
             record: dict = {"mu": mu}
         else:
-            reduced, marginal_distance = context
-            mu, record = _estimate_mu(reduced, marginal_distance, domains, pseudo)
+            mu, record = _estimate_mu(*context, domains, pseudo)
         # before there are labels only M_0 counts; the authors' normalisation takes its weight out, at mu = 1 too
         marginal = 1.0 if pseudo is None and self.mmd_scaling == "authors" else 1.0 - mu
         E, dropped = self._joint_mmd(domains, pseudo, marginal, mu, prior_weighted=self.weighted)
@@ -206,17 +216,24 @@ class BDA(JDA):
 
 
 def _estimate_mu(
-    reduced: np.ndarray, marginal_distance: float, domains: Domains, pseudo: np.ndarray | None
+    reduced: np.ndarray, marginal: Separability, domains: Domains, pseudo: np.ndarray | None
 ) -> tuple[float, dict]:
     """mu and the distances behind it."""
-    distances: dict = {}
+    found: dict[Any, Separability] = {}
     if pseudo is not None:
         Zs, Zt = domains.split(reduced)
         for code, label in enumerate(domains.classes.tolist()):
-            distance = proxy_a_distance(Zs[domains.labels[domains.source] == code], Zt[pseudo == code])
-            if np.isfinite(distance):
-                distances[label] = distance
-    conditional = float(np.mean(list(distances.values()))) if distances else np.nan
-    total = conditional + marginal_distance
-    mu = conditional / total if np.isfinite(total) and total > 0 else 0.5
-    return mu, {"mu": mu, "marginal_distance": marginal_distance, "class_distances": distances}
+            of_class = separability(Zs[domains.labels[domains.source] == code], Zt[pseudo == code])
+            if np.isfinite(of_class.a_distance):
+                found[label] = of_class
+    d_0 = marginal.a_distance
+    distances = [of_class.a_distance for of_class in found.values()]
+    errors = [of_class.standard_error for of_class in found.values()]
+    conditional = float(np.mean(distances)) if distances else np.nan
+    error = float(np.hypot(marginal.standard_error, np.linalg.norm(errors) / len(errors))) if errors else np.nan
+    mu = 0.5
+    if np.isfinite(conditional + d_0) and conditional + d_0 > 0:
+        sure = conditional + d_0 >= _SURE * error
+        mu = conditional / (conditional + d_0) if sure else 0.5 + 0.5 * (conditional - d_0) / (_SURE * error)
+    by_class = {label: of_class.a_distance for label, of_class in found.items()}
+    return mu, {"mu": mu, "marginal_distance": d_0, "class_distances": by_class, "distance_error": error}

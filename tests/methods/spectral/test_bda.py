@@ -92,9 +92,10 @@ def test_estimated_mu_is_one_half_when_nothing_can_be_told_apart():
     rng = np.random.RandomState(0)
     Z, labels = rng.randn(60, 4), np.repeat([0, 1], 30)
     same, marks, _ = pack_domains(Z, labels, Z)
-    bda = BDA(2, mu="a_distance").fit(same, marks)
+    with pytest.warns(UserWarning, match="mu='a_distance' is not determined"):
+        bda = BDA(2, mu="a_distance").fit(same, marks)
     assert bda.history_["marginal_distance"][0] < 0.5
-    assert 0 <= bda.mu_ <= 1
+    assert abs(bda.mu_ - 0.5) < 0.1
 
 
 def test_saturated_distances_warn():
@@ -132,3 +133,32 @@ def test_options_without_target_rows(problem, options):
 def test_mu_is_a_share_or_an_estimate(problem, mu):
     with pytest.raises(ValueError, match="The 'mu' parameter of BDA must be"):
         BDA(mu=mu).fit(problem.X, problem.y)
+
+
+def classes_that_moved(by, seed, shares=(1 / 3, 1 / 3, 1 / 3), n=240):
+    """Three classes; those of the target are moved against each other, and have other shares."""
+    rng = np.random.default_rng(seed)
+    source = np.arange(2 * n) < n
+    truth = np.where(source, np.arange(2 * n) % 3, rng.choice(3, size=2 * n, p=shares))
+    X = 6 * np.eye(6)[truth] + rng.normal(size=(2 * n, 6))
+    ways = np.array([[0, 0, 0, 1, 0, 0], [0, 0, 0, -0.5, 0.8, 0], [0, 0, 0, -0.5, -0.8, 0]])
+    X[~source] += by * ways[truth[~source]]
+    return X, np.where(source, truth, -1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_balance_is_half_where_there_is_no_shift(seed):
+    """The ratio of two noises says nothing; it was anything between 0.17 and 1."""
+    with pytest.warns(UserWarning, match="mu='a_distance' is not determined"):
+        bda = BDA(3, mu="a_distance", max_iter=2).fit(*classes_that_moved(0.0, seed))
+    assert abs(bda.mu_ - 0.5) < 0.25
+
+
+@pytest.mark.filterwarnings("ignore:The A-distances that mu:UserWarning")
+@pytest.mark.parametrize("seed", range(3))
+def test_balance_is_near_its_ends_for_one_kind_of_shift(seed):
+    conditional = BDA(6, mu="a_distance", max_iter=2).fit(*classes_that_moved(3.0, seed))
+    assert conditional.mu_ > 0.75
+    marginal = BDA(6, mu="a_distance", max_iter=2).fit(*classes_that_moved(0.0, seed, (0.9, 0.05, 0.05)))
+    assert marginal.mu_ < 0.3
+    assert marginal.history_["distance_error"][-1] < 0.4
