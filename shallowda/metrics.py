@@ -70,7 +70,9 @@ def _width(Xs: np.ndarray, Xt: np.ndarray, kernel: str | Callable, gamma: float 
         if gamma != "median":
             raise ValueError(f"gamma must be a number, 'median' or None; it is {gamma!r}.")
         X = np.concatenate([Xs, Xt])
-        return 1.0 if np.all(X[0] == X) else median_gamma(X, kernel)  # rows that are all the same have no scale
+        # rows that are all the same, but for round-off, have no scale
+        same = np.abs(X - X[0]).max() <= np.finfo(float).eps * np.abs(X).max()
+        return 1.0 if same else median_gamma(X, kernel)
     return gamma
 
 
