@@ -394,13 +394,13 @@ def median_gamma(X: Array, kernel: str | Callable) -> float | None:
     del scales
     if len(positive) == 0:
         raise ValueError("gamma='median' needs rows that differ; all rows are the same. Pass gamma as a number.")
-    median = float(np.median(positive, overwrite_input=True))
-    if abs(exponent) * degree + abs(math.log2(median)) >= _EXPONENTS:
+    gamma = float(1.0 / np.median(positive, overwrite_input=True))
+    if abs(math.log2(gamma) - exponent * degree) >= _EXPONENTS:
         raise ValueError(
             f"gamma='median' is out of range: the features of X are of the order of {math.ldexp(1.0, exponent):.0e}. "
             "Scale the features, for example with StandardScaler."
         )
-    return math.ldexp(1.0 / median, -degree * exponent)
+    return math.ldexp(gamma, -degree * exponent)
 
 
 def _some_rows(X: Array) -> np.ndarray:
@@ -416,7 +416,7 @@ def _some_rows(X: Array) -> np.ndarray:
     rows = taken(random.choice(X.shape[0], _MEDIAN_ROWS, replace=False))
     if not (rows == rows[0]).all():
         return rows
-    others = np.flatnonzero(to_numpy(xp.any(X != from_numpy(rows[0], X), axis=1)))  # rare, and none was drawn
+    others = np.flatnonzero(to_numpy(xp.any(from_numpy(rows[0], X) != X, axis=1)))  # rare, and none was drawn
     return np.concatenate([rows[:1], taken(random.permutation(others)[: _MEDIAN_ROWS - 1])])
 
 
