@@ -117,8 +117,8 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
             )
         elif rank < self.n_components:
             hidden = (
-                f" Round-off of a mean that is far from zero (ratio to the spread: {np.sqrt(space.offset):.2g}) may hide "
-                f"others: {self._remedy}."
+                f" A mean that is far from zero (ratio to the spread: {np.sqrt(space.offset):.2g}) may hide others in "
+                f"round-off: {self._remedy}."
             )
             warn(
                 f"n_components={self.n_components} exceeds the rank {rank} of the centred data; {rank} components are "

@@ -67,7 +67,7 @@ def test_the_rank_is_known(make, problem, kernel, offset):
 @pytest.mark.parametrize("kernel", ["poly", "cosine", "sigmoid"])
 def test_kernel_values_without_digits_are_announced(make, problem, kernel):
     """In float32 they are the same at such an offset: whatever rank is left is not that of the rows."""
-    X = (problem.X + 1e4).astype(np.float32)
+    X = (problem.X + 1e3).astype(np.float32)
     with pytest.warns(UserWarning, match=r"fewer than two digits.*centre the features") as caught:
         make(n_components=8, kernel=kernel).fit(X, problem.y)
     assert not any("exceeds the rank" in str(warning.message) for warning in caught)
