@@ -539,8 +539,8 @@ class _ConjugateGradients:
         """That they stopped, how far they came, and what to do."""
         reason = " The kernel is not positive semi-definite." if self.indefinite else ""
         return (
-            f"Conjugate gradients stopped after {self.products} products with the kernel {reached}.{reason} Raise ridge, "
-            "raise memory_budget so that the kernel matrix is stored, or approximate the kernel with n_landmarks."
+            f"Conjugate gradients stopped after {self.products} products with the kernel {reached}.{reason} Raise "
+            "ridge, raise memory_budget so that the kernel matrix is stored, or approximate the kernel with n_landmarks."
         )
 
     def _times(self, block: Array) -> Array:
