@@ -138,7 +138,7 @@ def kernel_mean_matching(
     else:
         warnings.warn(
             f"Kernel mean matching did not converge in {max_iter} steps: the last changed a weight by "
-            f"{np.abs(change).max():.1e}, and the squared distance of the means may be {excess:.1e} above the least one.",
+            f"{np.abs(change).max():.1e}, and the squared distance of the means may be {excess:.1e} above the least.",
             ConvergenceWarning,
             stacklevel=2,
         )

@@ -108,7 +108,7 @@ class Kernel:
             if callable(self.name):
                 K = self._by_rows(X, Y)
                 for start, stop in _blocks(K):
-                    self._require_finite(K[start:stop, :])
+                    self.require_finite(K[start:stop, :])
                 return K
             if self.name == "rbf":
                 return self._rbf(X, Y, gamma)
@@ -145,7 +145,7 @@ class Kernel:
         rows = unit_rows(X) if self.name == "cosine" else X
         with np.errstate(over="ignore", invalid="ignore"):
             values = self._values(xp.vecdot(rows, rows), self._width(X))
-        self._require_finite(values)
+        self.require_finite(values)
         return values
 
     def _rows(self, X: Array, Y: Array | None) -> tuple[Array, Array | None]:
@@ -245,7 +245,7 @@ class Kernel:
                 part -= left[start:stop, None]
                 part -= right[None, first:]
             part = self._values(part, gamma)
-            self._require_finite(part)
+            self.require_finite(part)
             if symmetric:
                 part[:, : stop - start] = self._mirrored(part[:, : stop - start])
                 K[stop:, start:stop] = xp.astype(part[:, stop - start :].T, K.dtype, copy=False)
@@ -285,7 +285,17 @@ class Kernel:
             return square
         return xp.where(xp.eye(square.shape[0], dtype=xp.bool, device=square.device), 1.0, square)
 
-    def _require_finite(self, values: Array) -> None:
+    def require_finite(self, values: Array) -> None:
+        """Refuse kernel values that are not all finite.
+
+        Parameters
+        ----------
+        values : array
+
+        Raises
+        ------
+        ValueError
+        """
         xp = namespace(values)
         if not bool(xp.all(xp.isfinite(values))):
             raise ValueError(

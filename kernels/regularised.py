@@ -540,7 +540,7 @@ class _ConjugateGradients:
         reason = " The kernel is not positive semi-definite." if self.indefinite else ""
         return (
             f"Conjugate gradients stopped after {self.products} products with the kernel {reached}.{reason} Raise "
-            "ridge, raise memory_budget so that the kernel matrix is stored, or approximate the kernel with n_landmarks."
+            "ridge, raise memory_budget so that the kernel matrix is stored, or approximate the kernel by n_landmarks."
         )
 
     def _times(self, block: Array) -> Array:

@@ -313,7 +313,9 @@ def cmd(Xs: ArrayLike, Xt: ArrayLike, *, n_moments: int = 5, bounds: tuple | Non
     Returns
     -------
     discrepancy : float
-        At least 0; about 0.03 for equal distributions and 500 rows. Sees each feature alone: correlations do not count.
+        At least 0. For equal distributions about 0.02 in one dimension, 0.06 in 10 and 0.2 in 100, with 500 rows of
+        either: it grows as the root of d, and falls as that of the rows. Sees each feature alone: correlations do not
+        count.
 
     References
     ----------

@@ -94,6 +94,42 @@ def of_normals(delta, gamma, d):
     return 2 * (1 + 4 * gamma) ** (-d / 2) * (1 - np.exp(-gamma * delta**2 / (1 + 4 * gamma)))
 
 
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize(
+    ("kernel", "offset"),
+    [("linear", 0), ("linear", 1e8), ("cosine", 1e5), ("poly", 1e5), ("sigmoid", 1e5), ("poly", 1)],
+)
+def test_mmd_keeps_its_digits_far_from_the_origin(samples, kernel, offset, unbiased):
+    X, Y = (rows + offset for rows in samples)
+    wide, n = np.vstack([X, Y]).astype(np.longdouble), len(X)
+    gamma = 1 / float(np.median((wide**2).sum(axis=1)))
+    if kernel == "linear":
+        wide -= offset  # exactly, and it makes no difference
+    elif kernel == "cosine":
+        wide /= np.sqrt((wide**2).sum(axis=1, keepdims=True))
+    K = wide @ wide.T
+    K = (gamma * K + 1) ** 3 if kernel == "poly" else np.tanh(gamma * K + 1) if kernel == "sigmoid" else K
+    K -= K.mean()
+    source, target = K[:n, :n], K[n:, n:]
+    expected = source.mean() + target.mean() - 2 * K[:n, n:].mean()
+    if unbiased:
+        within = (part[~np.eye(len(part), dtype=bool)].mean() for part in (source, target))
+        expected = sum(within) - 2 * K[:n, n:].mean()
+    assert mmd(X, Y, kernel=kernel, gamma=gamma, unbiased=unbiased) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_mmd_of_a_saturated_sigmoid_kernel(samples):
+    X, Y = samples
+    assert mmd(X + 1e8, Y + 1e8, kernel="sigmoid", gamma=1.0) == pytest.approx(0, abs=1e-15)
+
+
+def test_the_figures_of_cmd_for_equal_distributions():
+    for d, expected in ((1, 0.02), (10, 0.06), (100, 0.2)):
+        random = np.random.RandomState(d)
+        found = np.mean([cmd(random.randn(500, d), random.randn(500, d)) for _ in range(10)])
+        assert found == pytest.approx(expected, rel=0.3)
+
+
 def test_rows_that_are_all_the_same_have_no_distance():
     same = np.ones((10, 2))
     assert mmd(same, same) == linear_mmd(same, same) == mk_mmd(same, same)[0] == 0
