@@ -22,6 +22,7 @@ space of `PencilSolver`, class sums) is kept in it.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -195,6 +196,7 @@ class KernelSpace:
         self.offset = mean_square / max(variance, self.eps * mean_square) if mean_square > 0 else 0.0
         self.round_off = self.eps * self.offset
         some = as_dtype(rest.columns(index), xp.float64) - mean[:, None]
+        _require_squares(some, float(xp.max(xp.abs(self.mean))), n, xp.finfo(K.dtype))
         spread = n * xp.mean(some**2, axis=1)  # diagonal of K H K, estimated: it only bounds round-off
         self.squares, self.entries = (
             spread + n * mean**2,
@@ -375,8 +377,11 @@ def _shifted(K: Operator, index: np.ndarray, overwrite: bool) -> Operator:
     some = K.columns(index)
     xp = namespace(some)
     mean = float(xp.mean(as_dtype(xp.mean(some, axis=0), xp.float64)))
-    if isinstance(K, DenseGram) and K.dtype == xp.float64 and mean**2 <= _FAR**2 * float(xp.mean((some - mean) ** 2)):
-        return K
+    if isinstance(K, DenseGram) and K.dtype == xp.float64:
+        with np.errstate(over="ignore"):
+            near = mean == 0 or float(xp.mean(((some - mean) / mean) ** 2)) >= 1 / _FAR**2
+        if near:
+            return K
     if isinstance(K, TiledGram):
         return _Shifted(TiledGram(K.X, K.kernel, K.tile_bytes, mean), mean)
     rest = K.K if overwrite else xp.asarray(K.K, copy=True)
@@ -402,6 +407,19 @@ class _CentredSquare:
     def other_half(self, block: Array) -> Array:
         """``K @ block``."""
         return self.K @ block
+
+
+def _require_squares(some: Array, mean: float, n: int, info: Any) -> None:
+    """That products of n kernel values, given by some columns and the largest mean, are in the range of their dtype."""
+    xp = namespace(some)
+    spread = float(xp.max(xp.abs(some)))
+    largest = math.sqrt(float(info.max) / n) / 1e3
+    if not max(spread, mean) < largest or 0 < spread < 1e3 * math.sqrt(float(info.smallest_normal)):
+        size = "small" if spread < 1 else "large"
+        raise ValueError(
+            f"Kernel values of X are so {size} that their products are out of the range of float{info.bits}. Scale the "
+            "features, for example with StandardScaler, or choose other parameters of the kernel."
+        )
 
 
 def _column_mean(K: Operator, like: Array) -> Array:

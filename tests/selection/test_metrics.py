@@ -130,6 +130,36 @@ def test_the_figures_of_cmd_for_equal_distributions():
         assert found == pytest.approx(expected, rel=0.3)
 
 
+HOMOGENEOUS = {  # degree in the unit of the features
+    mmd: 0,
+    linear_mmd: 0,
+    energy_distance: 1,
+    sliced_wasserstein: 1,
+    bures_wasserstein: 1,
+    cmd: 0,
+    partial(mmd, kernel="poly"): 0,
+    partial(mmd, kernel="linear"): 2,
+    lambda X, Y: mk_mmd(X, Y)[0]: 0,
+    lambda X, Y: joint_mmd([X, X[:, :1]], [Y, Y[:, :1]]): 0,
+}
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-40, 1e40, 1e70, 1e100, 1e160, 1e307, 1e-160])
+def test_the_unit_of_the_features_is_no_matter_or_named(samples, scale):
+    X, Y = samples
+    for distance, degree in HOMOGENEOUS.items():
+        if 1e-150 < scale < 1e150:
+            try:
+                found = distance(scale * X, scale * Y) / np.float64(scale) ** degree
+            except ValueError as refusal:
+                assert distance is bures_wasserstein and "Scale the features" in str(refusal)  # noqa: PT017, PT018
+            else:
+                assert found == pytest.approx(distance(X, Y), rel=1e-6)
+        else:
+            with pytest.raises(ValueError, match=r"X. is so (large|small).*Scale the features"):
+                distance(scale * X, scale * Y)
+
+
 def test_rows_that_are_all_the_same_have_no_distance():
     same = np.ones((10, 2))
     assert mmd(same, same) == linear_mmd(same, same) == mk_mmd(same, same)[0] == 0

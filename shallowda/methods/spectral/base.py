@@ -31,6 +31,7 @@ __all__ = ["SpectralAdapter"]
 _FAR, _CONSTANT = 1e12, 1e24
 # shares of the spread above which round-off may be why there are few components, and why those that are found are wrong
 _SOME_ROUND_OFF, _MOST_ROUND_OFF = 1e-6, 1e-2
+_WITH_CONSTANT = ("poly", "polynomial", "sigmoid")
 _LOCAL = ("rbf", "laplacian", "chi2")  # kernels whose values grow alike as gamma falls, wherever the mean is
 
 
@@ -93,7 +94,8 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
             return "pass a larger gamma"
         if self.kernel == "precomputed":
             return "centre what the kernel matrix was computed from"
-        return "centre the features first, for example with StandardScaler"
+        remedy = "centre the features first, for example with StandardScaler"
+        return remedy + (", or choose a smaller coef0" if self.kernel in _WITH_CONSTANT else "")
 
     def _scaled(self, A: Array, lengths: Array) -> Array:
         """Coefficients in the chosen `component_scale`."""

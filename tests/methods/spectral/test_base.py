@@ -87,6 +87,16 @@ def test_stored_kernels_that_are_nearly_constant(make, problem, kernel):
     np.testing.assert_allclose(len(X) * Z.var(axis=0), 1, rtol=1e-5)
 
 
+def test_kernel_values_whose_products_overflow_are_named(make, problem):
+    with pytest.raises(ValueError, match=r"values of X are so large.*Scale the features"):
+        make(kernel="poly", coef0=1e60).fit(problem.X, problem.y)
+    wide = np.hstack([problem.X] * 12)  # stored products of float32 rows
+    with pytest.raises(ValueError, match=r"values of X are so large.*float32.*Scale the features"):
+        make(kernel="linear").fit((1e12 * wide).astype(np.float32), problem.y)
+    with pytest.raises(ValueError, match=r"values of X are so small.*float32.*Scale the features"):
+        make(kernel="linear").fit((1e-12 * wide).astype(np.float32), problem.y)
+
+
 def test_too_small_a_gamma_is_named(problem):
     X = (1e-4 * problem.X).astype(np.float32)
     with pytest.raises(ValueError, match=r"no variance.*kernel='rbf'.*larger gamma"):
