@@ -114,7 +114,8 @@ class _Machine(ABC):
         Raises
         ------
         ValueError
-            If the system is singular to working precision.
+            If the system is singular to working precision, or conjugate gradients find no weights that are better
+            than none.
 
         Warns
         -----
@@ -264,8 +265,7 @@ class KernelMachine(_Machine):
     Raises
     ------
     ValueError
-        If K is not stored and the loss is the hinge loss; from `solve`, also if conjugate gradients end at a residual
-        that is no smaller than that of zero weights.
+        If K is not stored and the loss is the hinge loss.
     """
 
     def __init__(
