@@ -27,7 +27,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from shallowda.kernels.arrays import Array, as_dtype, from_numpy, namespace, to_numpy
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, namespace, take_rows, to_numpy
 from shallowda.kernels.eigen import TOLERANCE, PencilSolver, gram_root, signs
 from shallowda.kernels.mmd import MMDFactor
 from shallowda.kernels.moments import (
@@ -42,7 +42,7 @@ from shallowda.kernels.moments import (
 )
 from shallowda.kernels.operators import DenseGram, Operator, TiledGram
 
-__all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "linear_dual"]
+__all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "kernel_offset", "linear_dual"]
 
 _SAMPLE = 64  # columns of a kernel matrix from which the size of all is estimated
 _FAR = 10  # standard deviations: a nearer mean of a kernel matrix costs products in float64 no more than one digit
@@ -311,6 +311,24 @@ def linear_dual(X: Array | Moments) -> LinearDual | KernelSpace:
     """The dual problem on ``K = X X^T`` in min(d, n) dimensions; in d from moments."""
     n, d = X.shape
     return LinearDual(X) if d <= n or isinstance(X, Moments) else KernelSpace(DenseGram(X @ X.T), X, overwrite=True)
+
+
+def kernel_offset(K: Operator) -> float:
+    """The offset of a `KernelSpace`, estimated from some rows: times the round-off of K, the share of it in the spread.
+
+    Parameters
+    ----------
+    K : Operator of shape (n, n)
+
+    Returns
+    -------
+    offset : float
+    """
+    index = np.sort(np.random.RandomState(0).permutation(K.shape[0])[:_SAMPLE])
+    corner = to_numpy(take_rows(K.columns(index), index)).astype(np.float64)
+    mean = float(corner.mean())
+    variance = float(np.mean(np.diag(corner) - mean))
+    return mean / max(variance, np.finfo(np.float64).eps * mean) if mean > 0 else 0.0
 
 
 class _Sandwich:
