@@ -6,13 +6,14 @@ Nothing of size n x n is kept: sums of kernel values and distances are taken in 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 from scipy.spatial.distance import cdist
 
 from shallowda.kernels.moments import mean_and_scatter
-from shallowda.kernels.pairwise import Kernel
+from shallowda.kernels.pairwise import Kernel, unit_rows
 from shallowda.kernels.threads import parts
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
 KernelFunction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _BLOCK_VALUES = 2**22  # kernel values at work at a time
+_SATURATED = 15.0  # where tanh is one to working precision, and its changes are none
 
 
 def _sum(functions: Sequence[KernelFunction], one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
@@ -44,8 +46,61 @@ def _sum(functions: Sequence[KernelFunction], one: Sequence[np.ndarray], other: 
     return total
 
 
+class _Change:
+    """A polynomial or sigmoid kernel less its value c at an origin, of rows relative to that: its small values.
+
+    With b = gamma <o, o> + coef0 and t the change of that, they are ``(b + t)^p - b^p = t sum_i (b + t)^(p-1-i) b^i``,
+    and ``tanh(b + t) - tanh b = (1 - T^2) tanh t / (1 + T tanh t)``, T = tanh b.
+    """
+
+    def __init__(self, kernel: Kernel, origin: np.ndarray) -> None:
+        self.kernel, self.origin = kernel, origin
+        self.gamma = 1.0 / len(origin) if kernel.gamma is None else kernel.gamma
+        self.base = self.gamma * float(origin @ origin) + kernel.coef0
+
+    def __call__(self, X: np.ndarray, Y: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+            return self._values(X @ Y.T + (X @ self.origin)[:, None] + Y @ self.origin)
+
+    def diagonal(self, X: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._values(np.einsum("ij,ij->i", X, X) + 2 * (X @ self.origin))
+
+    def _values(self, products: np.ndarray) -> np.ndarray:
+        change = self.gamma * products
+        if self.kernel.name == "sigmoid":
+            rise, T = np.tanh(change), np.tanh(self.base)
+            values = rise * (1 - T**2) / (1 + T * rise)
+        else:
+            degree, moved = int(self.kernel.degree), self.base + change
+            values = change * sum(moved ** (degree - 1 - i) * np.float64(self.base) ** i for i in range(degree))
+        self.kernel.require_finite(values)
+        return values
+
+
+def _about_the_mean(kernel: Kernel, Xs: np.ndarray, Xt: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    """A kernel and rows of the same discrepancy, whose values do not spend their digits on the mean of the rows.
+
+    What is constant, or depends on one row of a pair only, cancels in a discrepancy.
+    """
+    name = kernel.name
+    if name == "cosine":
+        Xs, Xt = unit_rows(Xs), unit_rows(Xt)
+    origin = np.concatenate([Xs, Xt]).mean(axis=0)
+    if name in ("linear", "cosine"):
+        return Kernel("linear"), Xs - origin, Xt - origin
+    with np.errstate(over="ignore", invalid="ignore"):  # plain kernels say so
+        change = _Change(kernel, origin)
+    small = abs(change.base) < _SATURATED if name == "sigmoid" else kernel.degree in range(1, 9)
+    if name in ("poly", "polynomial", "sigmoid") and small:
+        return change, Xs - origin, Xt - origin
+    return kernel, Xs, Xt
+
+
 def kernel_sums(kernels: Sequence[Kernel], Xs: Sequence[np.ndarray], Xt: Sequence[np.ndarray]) -> np.ndarray:
     """Sums of a product kernel over all pairs: within the source, within the target, between them; and both traces.
+
+    They are meant for `mmd_from_sums`, in which a constant cancels: of a single kernel, values may be less a constant.
 
     Parameters
     ----------
@@ -58,6 +113,9 @@ def kernel_sums(kernels: Sequence[Kernel], Xs: Sequence[np.ndarray], Xt: Sequenc
     -------
     sums : ndarray of shape (5,)
     """
+    if len(kernels) == 1:
+        kernel, one, other = _about_the_mean(kernels[0], Xs[0], Xt[0])
+        kernels, Xs, Xt = [kernel], [one], [other]
 
     def trace(rows: Sequence[np.ndarray]) -> float:
         diagonals = [kernel.diagonal(X) for kernel, X in zip(kernels, rows, strict=True)]

@@ -48,7 +48,7 @@ _PATIENCE = 12  # looks without the residuals getting smaller by half: round-off
 _NEW = 0.25  # squared length that a new direction of length one keeps when it is projected once more
 _WORN = 100.0  # times that a turn may lengthen round-off, before a product with a metric is made anew
 _MOST_PRODUCTS = 4000  # columns multiplied with B before the solver gives up
-_OVERFLOW = "Products of the rows overflow. Scale them down."
+_OVERFLOW = "Products of the rows of X overflow. Scale the features down."
 TOLERANCE = 1e-9  # of residuals, relative to each eigenvalue
 
 logger = logging.getLogger("shallowda")

@@ -48,7 +48,7 @@ __all__ = [
 
 _shared: ContextVar[dict | None] = ContextVar("shared_moments", default=None)
 
-OVERFLOW = "X is so large that products of its features overflow. Scale the features down."
+OVERFLOW = "X is so large that powers of its features overflow. Scale the features down."
 
 _SHIFT_ROWS = 512  # rows whose mean estimates the mean of all
 _FAR = 2  # standard deviations: a mean nearer to zero costs sums of products less than one digit

@@ -24,7 +24,16 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from shallowda.kernels import device
-from shallowda.kernels.arrays import Array, from_numpy, is_foreign, is_numpy, library, namespace, symmetric_product
+from shallowda.kernels.arrays import (
+    Array,
+    as_dtype,
+    from_numpy,
+    is_foreign,
+    is_numpy,
+    library,
+    namespace,
+    symmetric_product,
+)
 
 __all__ = [
     "DenseGram",
@@ -163,6 +172,8 @@ class TiledGram:
         scaled copies of its rows, all in float64.
     constant : float, default=0.0
         What is taken off each kernel value: products do not spend their digits on a mean that is far from zero.
+    double : bool, default=False
+        Whether kernel values of float32 rows are computed in float64, from copies of some rows at a time.
 
     Raises
     ------
@@ -170,10 +181,18 @@ class TiledGram:
         If X is not a matrix of real floating-point numbers.
     """
 
-    def __init__(self, X: Array, kernel: KernelFunction, tile_bytes: int = TILE_BYTES, constant: float = 0.0) -> None:
+    def __init__(
+        self,
+        X: Array,
+        kernel: KernelFunction,
+        tile_bytes: int = TILE_BYTES,
+        constant: float = 0.0,
+        *,
+        double: bool = False,
+    ) -> None:
         self.X, self.kernel, self.tile_bytes, self.constant = _matrix(X, "X"), kernel, tile_bytes, constant
         n, d = self.X.shape
-        self.shape, self.dtype = (n, n), self.X.dtype
+        self.shape, self.dtype = (n, n), namespace(X).float64 if double else self.X.dtype
         # the largest side with 5 side^2 + 3 side d numbers in the tile's bytes, then tiles of equal size
         side = max(int(math.sqrt(9 * d * d + 20 * tile_bytes / _WORKING) - 3 * d) // 10, 1)
         side = math.ceil(n / max(math.ceil(n / side), 1))
@@ -183,14 +202,15 @@ class TiledGram:
     def __matmul__(self, block: Array) -> Array:
         """The product with a block (n, b): n^2 / 2 kernel values and 2 n^2 b flops."""
         X, block = self.X, _block(self, block)
-        if library(X) == "cupy" and device.has(self.kernel):
+        if library(X) == "cupy" and device.has(self.kernel) and self.dtype == X.dtype:
             product = device.kernel_times_block(X, X, block, self.kernel)
             return product - self.constant * namespace(X).sum(block, axis=0)
         product = namespace(X).zeros(block.shape, dtype=self.dtype, device=X.device)
         for i, rows in enumerate(self._tiles):
-            product[rows, :] += self._less(self.kernel(X[rows, :])) @ block[rows, :]
+            some = as_dtype(X[rows, :], self.dtype)
+            product[rows, :] += self._less(self.kernel(some)) @ block[rows, :]
             for others in self._tiles[i + 1 :]:
-                tile = self._less(self.kernel(X[rows, :], X[others, :]))
+                tile = self._less(self.kernel(some, as_dtype(X[others, :], self.dtype)))
                 product[rows, :] += tile @ block[others, :]
                 product[others, :] += tile.T @ block[rows, :]
                 del tile  # before the next one is made
@@ -198,11 +218,12 @@ class TiledGram:
 
     def diagonal(self) -> Array:
         """The n diagonal entries."""
-        return self._less(self.kernel.diagonal(self.X))
+        return self._less(as_dtype(self.kernel.diagonal(self.X), self.dtype))
 
     def columns(self, index: Any) -> Array:
         """The columns with these numbers."""
-        return self._less(_by_rows(self.X, self.kernel, _rows(self.X, index), tile_bytes=self.tile_bytes))
+        chosen = as_dtype(_rows(self.X, index), self.dtype)
+        return self._less(_by_rows(self.X, self.kernel, chosen, tile_bytes=self.tile_bytes, dtype=self.dtype))
 
     def _less(self, values: Array) -> Array:
         """Fresh kernel values, less the constant."""
@@ -452,13 +473,18 @@ def _height(Y: Array, tile_bytes: int = TILE_BYTES) -> int:
 
 
 def _by_rows(
-    X: Array, kernel: KernelFunction, Y: Array, root: Array | None = None, tile_bytes: int = TILE_BYTES
+    X: Array,
+    kernel: KernelFunction,
+    Y: Array,
+    root: Array | None = None,
+    tile_bytes: int = TILE_BYTES,
+    dtype: Any = None,
 ) -> Array:
-    """``kernel(X, Y)``, or ``kernel(X, Y) @ root``, by blocks of rows of X."""
-    n_columns = Y.shape[0] if root is None else root.shape[1]
-    values = namespace(X).empty((X.shape[0], n_columns), dtype=X.dtype, device=X.device)
+    """``kernel(X, Y)``, or ``kernel(X, Y) @ root``, by blocks of rows of X; in its dtype, or another."""
+    n_columns, dtype = Y.shape[0] if root is None else root.shape[1], dtype or X.dtype
+    values = namespace(X).empty((X.shape[0], n_columns), dtype=dtype, device=X.device)
     for block in _slices(X.shape[0], _height(Y, tile_bytes)) if n_columns else ():
-        tile = kernel(X[block, :], Y)
+        tile = kernel(as_dtype(X[block, :], dtype), Y)
         values[block, :] = tile if root is None else tile @ root
         del tile  # before the next one is made
     return values

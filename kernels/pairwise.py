@@ -17,7 +17,7 @@ from scipy.linalg import get_blas_funcs
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, euclidean_distances, pairwise_kernels
 
 from shallowda.kernels.arrays import Array, from_numpy, is_foreign, is_numpy, namespace, to_numpy
-from shallowda.kernels.threads import in_threads
+from shallowda.kernels.threads import in_threads, parts
 
 __all__ = ["KERNELS", "Kernel", "median_gamma", "unit_rows"]
 
@@ -25,6 +25,8 @@ __all__ = ["KERNELS", "Kernel", "median_gamma", "unit_rows"]
 KERNELS = tuple(sorted(PAIRWISE_KERNEL_FUNCTIONS))
 
 _MEDIAN_ROWS = 2000  # pairs of at most this many rows enter the median
+_CLOSE = 1e-8  # squared distance, relative to squared norms, below which products leave fewer than eight digits of it
+_EXPONENTS = 1000  # of a width in base two
 _PARALLEL_FROM = 2**20  # kernel values from which threads pay
 _CACHED = 2 * 2**20  # bytes of rows that are finished at once: they stay in the cache
 _CHUNK = 64 * 2**20  # the same where a block is a kernel launch, and bytes of temporaries
@@ -106,7 +108,7 @@ class Kernel:
             if callable(self.name):
                 K = self._by_rows(X, Y)
                 for start, stop in _blocks(K):
-                    self._require_finite(K[start:stop, :])
+                    self.require_finite(K[start:stop, :])
                 return K
             if self.name == "rbf":
                 return self._rbf(X, Y, gamma)
@@ -143,7 +145,7 @@ class Kernel:
         rows = unit_rows(X) if self.name == "cosine" else X
         with np.errstate(over="ignore", invalid="ignore"):
             values = self._values(xp.vecdot(rows, rows), self._width(X))
-        self._require_finite(values)
+        self.require_finite(values)
         return values
 
     def _rows(self, X: Array, Y: Array | None) -> tuple[Array, Array | None]:
@@ -243,7 +245,7 @@ class Kernel:
                 part -= left[start:stop, None]
                 part -= right[None, first:]
             part = self._values(part, gamma)
-            self._require_finite(part)
+            self.require_finite(part)
             if symmetric:
                 part[:, : stop - start] = self._mirrored(part[:, : stop - start])
                 K[stop:, start:stop] = xp.astype(part[:, stop - start :].T, K.dtype, copy=False)
@@ -283,7 +285,17 @@ class Kernel:
             return square
         return xp.where(xp.eye(square.shape[0], dtype=xp.bool, device=square.device), 1.0, square)
 
-    def _require_finite(self, values: Array) -> None:
+    def require_finite(self, values: Array) -> None:
+        """Refuse kernel values that are not all finite.
+
+        Parameters
+        ----------
+        values : array
+
+        Raises
+        ------
+        ValueError
+        """
         xp = namespace(values)
         if not bool(xp.all(xp.isfinite(values))):
             raise ValueError(
@@ -357,8 +369,8 @@ def median_gamma(X: Array, kernel: str | Callable) -> float | None:
 
     ``1 / median ||x - y||^2`` for the RBF kernel, ``1 / median ||x - y||_1`` for the Laplacian, ``1 / median ||x||^2``
     for the polynomial and sigmoid kernels (so that gamma <x, y> is of order one); None for kernels without a width,
-    which leaves scikit-learn's default. Zero distances (duplicated rows) do not count. Above 2000 rows, a fixed random
-    subset.
+    which leaves scikit-learn's default. Zero distances (duplicated rows) and zero norms do not count, nor what is zero
+    but for the round-off of the rows. Above 2000 rows, a fixed random subset.
 
     Parameters
     ----------
@@ -373,23 +385,93 @@ def median_gamma(X: Array, kernel: str | Callable) -> float | None:
     Raises
     ------
     ValueError
-        If every distance (or norm) is zero: there is no scale to take.
+        If every distance (or norm) is zero: there is no scale to take; or if the width is out of the range of floats.
     """
     if kernel not in ("rbf", "laplacian", "poly", "polynomial", "sigmoid"):
         return None
-    if X.shape[0] > _MEDIAN_ROWS:
-        chosen = np.random.RandomState(0).choice(X.shape[0], _MEDIAN_ROWS, replace=False)
-        X = namespace(X).take(X, from_numpy(chosen, X), axis=0)
-    rows = to_numpy(X)  # few: the median of their distances is no work for a device
+    rows = _some_rows(X)
+    # a power of two changes no digit, and keeps squares in range whatever the unit of the features
+    exponent = int(np.frexp(np.abs(rows).max(initial=0.0))[1])
+    rows = np.ldexp(rows, -exponent)
     if kernel == "rbf":
-        scales = euclidean_distances(rows - rows.mean(axis=0), squared=True)  # each twice: the same median
-        np.fill_diagonal(scales, 0.0)
+        scales, degree = _squared_distances(rows), 2
     elif kernel == "laplacian":
-        scales = Kernel("laplacian")._sums(rows, None)[np.triu_indices(len(rows), 1)]
+        scales, degree = _absolute_distances(rows), 1
     else:
-        scales = np.einsum("ij,ij->i", rows, rows)
+        scales, degree = np.einsum("ij,ij->i", rows, rows), 2
+        scales[scales <= _round_off(rows) ** 2 * scales.max(initial=0.0)] = 0.0
     positive = scales[scales > 0]
     del scales
     if len(positive) == 0:
         raise ValueError("gamma='median' needs rows that differ; all rows are the same. Pass gamma as a number.")
-    return float(1.0 / np.median(positive, overwrite_input=True))
+    gamma = float(1.0 / np.median(positive, overwrite_input=True))
+    if abs(math.log2(gamma) - exponent * degree) >= _EXPONENTS:
+        raise ValueError(
+            f"gamma='median' is out of range: the features of X are of the order of {math.ldexp(1.0, exponent):.0e}. "
+            "Scale the features, for example with StandardScaler."
+        )
+    return math.ldexp(gamma, -degree * exponent)
+
+
+def _some_rows(X: Array) -> np.ndarray:
+    """At most `_MEDIAN_ROWS` rows, not all the same unless all rows are: the median is no work for a device."""
+    if X.shape[0] <= _MEDIAN_ROWS:
+        return to_numpy(X)
+    xp = namespace(X)
+
+    def taken(index: np.ndarray) -> np.ndarray:
+        return to_numpy(xp.take(X, from_numpy(index, X), axis=0))
+
+    random = np.random.RandomState(0)
+    rows = taken(random.choice(X.shape[0], _MEDIAN_ROWS, replace=False))
+    if not (rows == rows[0]).all():
+        return rows
+    others = np.flatnonzero(to_numpy(xp.any(from_numpy(rows[0], X) != X, axis=1)))  # rare, and none was drawn
+    return np.concatenate([rows[:1], taken(random.permutation(others)[: _MEDIAN_ROWS - 1])])
+
+
+def _round_off(rows: np.ndarray) -> float:
+    """Difference, relative to the rows, that products made for copies may leave between them."""
+    return 2 * float(np.finfo(rows.dtype).eps)
+
+
+def _squared_distances(rows: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances of all pairs, each twice: zero between copies, and accurate between close rows."""
+    centred = rows - rows.mean(axis=0)
+    squares = euclidean_distances(centred, squared=True)
+    np.fill_diagonal(squares, 0.0)
+    norms = np.einsum("ij,ij->i", centred, centred, dtype=np.float64)
+    limit = 2 * _CLOSE * norms.max(initial=0.0)
+    if np.count_nonzero(squares <= limit) <= len(rows):
+        return squares
+    left, right = np.nonzero(np.triu(squares <= limit, 1))
+    close = squares[left, right] <= _CLOSE * (norms[left] + norms[right])
+    left, right = left[close], right[close]
+    squares[left, right] = squares[right, left] = _squared_gaps(rows, left, right)
+    return squares
+
+
+def _squared_gaps(rows: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Squared distances of some pairs of rows from their differences, which lose no digits; zero between copies."""
+    squares = np.zeros(len(left))
+    _, groups = np.unique(rows + 0.0, axis=0, return_inverse=True)  # -0.0 is 0.0
+    groups = groups.reshape(-1)
+    differ = np.flatnonzero(groups[left] != groups[right])
+    norms = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+    for some in (differ[part] for part in parts(len(differ), max(1, _CACHED // (8 * rows.shape[1])))):
+        i, j = left[some], right[some]
+        gaps = rows[i].astype(np.float64) - rows[j]
+        values = np.einsum("ij,ij->i", gaps, gaps)
+        squares[some] = np.where(values > _round_off(rows) ** 2 * (norms[i] + norms[j]), values, 0.0)
+    return squares
+
+
+def _absolute_distances(rows: np.ndarray) -> np.ndarray:
+    """L1 distances of all pairs, zero between copies."""
+    left, right = np.triu_indices(len(rows), 1)
+    sums = Kernel("laplacian")._sums(rows, None)[left, right]
+    norms = np.abs(rows).sum(axis=1, dtype=np.float64)
+    near = np.flatnonzero(sums <= 2 * _round_off(rows) * norms.max(initial=0.0))
+    near = near[sums[near] <= _round_off(rows) * (norms[left[near]] + norms[right[near]])]
+    sums[near] = 0.0
+    return sums

@@ -37,7 +37,7 @@ from sklearn.svm import SVC
 from shallowda.kernels.arrays import Array, from_numpy, is_numpy, merge_rows, namespace, take_rows, to_numpy
 from shallowda.kernels.mmd import MMDFactor
 from shallowda.kernels.moments import row_blocks
-from shallowda.kernels.operators import DenseGram, Operator
+from shallowda.kernels.operators import DenseGram, Operator, TiledGram
 from shallowda.kernels.planning import thresholds
 
 __all__ = ["Fit", "KernelMachine", "LinearMachine", "extreme_ritz_values"]
@@ -114,7 +114,8 @@ class _Machine(ABC):
         Raises
         ------
         ValueError
-            If the system is singular to working precision.
+            If the system is singular to working precision, or conjugate gradients find no weights that are better
+            than none.
 
         Warns
         -----
@@ -245,7 +246,8 @@ class KernelMachine(_Machine):
 
     A K that is not stored takes the squared loss only: conjugate gradients with one product of K and C + r columns each
     step, and the same correction. They stop when the relative residual is below 1e-8 (1e-4 if K is float32), or after
-    300 products in a pass. Memory: n x 1024 numbers (at most 512 MiB) and some ten blocks of C + r columns.
+    300 products in a pass; where that is not enough for a tiled K of float32 rows, they start anew with its values in
+    float64. Memory: n x 1024 numbers (at most 512 MiB) and some ten blocks of C + r columns.
 
     Parameters
     ----------
@@ -316,8 +318,15 @@ class KernelMachine(_Machine):
         size = _norm(self.right)
         if isinstance(solver, _ConjugateGradients):
             allowed = min(solver.enough * size + _ROUND_OFF * solver.eps * norm * _norm(alpha), _MOST_RESIDUAL * size)
+            if not residual <= allowed and isinstance(self.K, TiledGram) and self.K.dtype != alpha.dtype:
+                self.K = TiledGram(self.K.X, self.K.kernel, self.K.tile_bytes, self.K.constant, double=True)
+                self._solver = None
+                return self._refine(E)
+            if not residual < size:  # the best is no solution
+                raise ValueError(solver.complaint("with no weights that are better than none"))
             if not residual <= allowed:
-                solver.warn(residual / size)
+                reached = f"at a relative residual of {residual / size:.1e}, above the tolerance {solver.enough:.0e}"
+                warnings.warn(solver.complaint(reached), ConvergenceWarning, stacklevel=2)
         elif not residual <= _BACKWARD * (norm * _norm(alpha) + size):
             if solver.dtype == np.float32:
                 self._solver = self._factored(self.no_means)
@@ -366,7 +375,7 @@ class KernelMachine(_Machine):
         self, solve: Callable[[Array], Array], E: MMDFactor, enough: float
     ) -> tuple[Array, Array, float]:
         """Iterative refinement: alpha, K alpha, and the norm of the residual; ends when it stops halving."""
-        residual, last = self.right, np.inf
+        residual, last = self.right, _norm(self.right)  # no solution may be worse than zero
         alpha = fitted = 0.0 * residual
         for _ in range(_MOST_REFINEMENTS):
             trial = alpha + solve(residual)
@@ -526,15 +535,12 @@ class _ConjugateGradients:
         self.start = f
         return (right - sparse_times(self.A, f)) / self.ridge
 
-    def warn(self, error: float) -> None:
-        """Say that the residual is too large."""
+    def complaint(self, reached: str) -> str:
+        """That they stopped, how far they came, and what to do."""
         reason = " The kernel is not positive semi-definite." if self.indefinite else ""
-        warnings.warn(
-            f"Conjugate gradients stopped after {self.products} products with the kernel at a relative residual of "
-            f"{error:.1e}, above the tolerance {self.enough:.0e}.{reason} Raise ridge, raise memory_budget so that the "
-            "kernel matrix is stored, or approximate the kernel with n_landmarks.",
-            ConvergenceWarning,
-            stacklevel=2,
+        return (
+            f"Conjugate gradients stopped after {self.products} products with the kernel {reached}.{reason} Raise "
+            "ridge, raise memory_budget so that the kernel matrix is stored, or approximate the kernel by n_landmarks."
         )
 
     def _times(self, block: Array) -> Array:

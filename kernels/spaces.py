@@ -22,11 +22,12 @@ space of `PencilSolver`, class sums) is kept in it.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
 
-from shallowda.kernels.arrays import Array, as_dtype, from_numpy, namespace
+from shallowda.kernels.arrays import Array, as_dtype, from_numpy, namespace, take_rows, to_numpy
 from shallowda.kernels.eigen import TOLERANCE, PencilSolver, gram_root, signs
 from shallowda.kernels.mmd import MMDFactor
 from shallowda.kernels.moments import (
@@ -41,9 +42,10 @@ from shallowda.kernels.moments import (
 )
 from shallowda.kernels.operators import DenseGram, Operator, TiledGram
 
-__all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "linear_dual"]
+__all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "kernel_offset", "linear_dual"]
 
 _SAMPLE = 64  # columns of a kernel matrix from which the size of all is estimated
+_FAR = 10  # standard deviations: a nearer mean of a kernel matrix costs products in float64 no more than one digit
 
 
 class Space(Protocol):
@@ -53,6 +55,8 @@ class Space(Protocol):
     ----------
     offset : float
         Squared norm of the mean of the feature vectors, relative to their total variance.
+    round_off : float
+        Share of the variance, or of its root where it is taken from the rows themselves, that is round-off of the mean.
     solver : PencilSolver
     """
 
@@ -103,6 +107,7 @@ class PrimalSpace:
         self.origin = far_mean(self.mean, xp.linalg.diagonal(self.scatter) / n)
         self.sums = GroupSums(self.rows, self.origin)
         self.offset = _relative(float(self.mean @ self.mean), float(xp.linalg.trace(self.scatter)) / n)
+        self.round_off = self.eps * self.offset**0.5
         self.solver = PencilSolver(self.scatter)
 
     @property
@@ -154,6 +159,8 @@ class LinearDual(PrimalSpace):
     def __init__(self, X: Array | Moments, after: Array | None = None) -> None:
         super().__init__(X)
         self.after = after
+        if after is not None:
+            self.round_off = self.eps * self.offset  # that of the kernel values
         self.solver = PencilSolver(self.scatter, metric=_Uncentred(self.scatter, self.mean, X.shape[0]))
 
     def lift(self, A: Array) -> Array:
@@ -175,17 +182,26 @@ class KernelSpace:
 
     def __init__(self, K: Operator, X: Array | None = None, *, overwrite: bool = False) -> None:
         self.X = X
-        diagonal = K.diagonal()
-        xp, n = namespace(diagonal), K.shape[0]
-        trace = float(xp.sum(as_dtype(diagonal, xp.float64)))
+        n = K.shape[0]
         index = np.sort(np.random.RandomState(0).permutation(n)[:_SAMPLE])
         self.K = K = _shifted(K, index, overwrite)
+        rest, constant = (K.rest, K.constant) if isinstance(K, _Shifted) else (K, 0.0)
+        diagonal = rest.diagonal()
+        xp = namespace(diagonal)
         self.eps = float(xp.finfo(K.dtype).eps)
-        self.mean = _column_mean(K, diagonal)
+        mean = _column_mean(rest, diagonal)
+        self.mean = mean + constant
+        variance = float(xp.mean(as_dtype(diagonal, xp.float64))) - float(xp.mean(mean))
         mean_square = float(xp.mean(self.mean))
-        self.offset = _relative(mean_square, trace / n - mean_square)
-        some = as_dtype(K.columns(index), xp.float64) - self.mean[:, None]
-        self.diagonal = n * xp.mean(some**2, axis=1)  # of K H K, estimated: it only bounds round-off
+        self.offset = mean_square / max(variance, self.eps * mean_square) if mean_square > 0 else 0.0
+        self.round_off = self.eps * self.offset
+        some = as_dtype(rest.columns(index), xp.float64) - mean[:, None]
+        _require_squares(some, float(xp.max(xp.abs(self.mean))), n, xp.finfo(K.dtype))
+        spread = n * xp.mean(some**2, axis=1)  # diagonal of K H K, estimated: it only bounds round-off
+        self.squares, self.entries = (
+            spread + n * mean**2,
+            spread + n * self.mean**2,
+        )  # of the rows of what is left, of K
         self.solver = PencilSolver(_CentredSquare(K, diagonal), self.eps)
 
     def times(self, E: MMDFactor) -> Array:
@@ -195,7 +211,22 @@ class KernelSpace:
     def solve(self, V: Array, ridge: float | Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array, Array]:
         """Top-k of ``(K H K, V V^T + diag(ridge))``: see `PencilSolver`."""
         A, rho, lengths = self.solver.solve(V, ridge, k, tol)
-        return _kept(resolved(A, 1.0, self.diagonal, self.mean, self.K.shape[0], self.eps), A, rho, lengths)
+        return _kept(self._resolved(A), A, rho, lengths)
+
+    def _resolved(self, A: Array) -> np.ndarray:
+        """Which solutions have the variance 1 that the solver promises, and more than K's values round to.
+
+        What round-off in ``K H K`` promises, products with K alone do not keep: theirs is smaller by half the digits.
+        """
+        xp = namespace(A)
+        modulus = np.abs(to_numpy(A)).T
+        known = 4 * self.eps**2 * (modulus**2 @ to_numpy(self.entries)) < 1
+        terms = modulus.shape[1] ** 0.5 * self.eps * (modulus @ np.sqrt(to_numpy(self.squares))) ** 2
+        doubtful = np.flatnonzero(known & (terms >= 0.1))
+        if len(doubtful):
+            image = as_dtype(self.solver.B.half(xp.take(A, from_numpy(doubtful, A), axis=1)), xp.float64)
+            known[doubtful] = np.abs(to_numpy(xp.sum(image**2, axis=0)) - 1) < 0.5
+        return known
 
     def embed(self, A: Array) -> Array:
         """``K A`` on the training rows."""
@@ -223,6 +254,8 @@ class LinearSample(PrimalSpace):
     def __init__(self, X: Array, after: Array | None = None) -> None:
         super().__init__(X)
         self.after, self.start = after, None
+        if after is not None:
+            self.round_off = self.eps * self.offset
         self.root = gram_root(self.scatter)
 
     def times(self, E: MMDFactor) -> Array:
@@ -280,6 +313,24 @@ def linear_dual(X: Array | Moments) -> LinearDual | KernelSpace:
     return LinearDual(X) if d <= n or isinstance(X, Moments) else KernelSpace(DenseGram(X @ X.T), X, overwrite=True)
 
 
+def kernel_offset(K: Operator) -> float:
+    """The offset of a `KernelSpace`, estimated from some rows: times the round-off of K, the share of it in the spread.
+
+    Parameters
+    ----------
+    K : Operator of shape (n, n)
+
+    Returns
+    -------
+    offset : float
+    """
+    index = np.sort(np.random.RandomState(0).permutation(K.shape[0])[:_SAMPLE])
+    corner = to_numpy(take_rows(K.columns(index), index)).astype(np.float64)
+    mean = float(corner.mean())
+    variance = float(np.mean(np.diag(corner) - mean))
+    return mean / max(variance, np.finfo(np.float64).eps * mean) if mean > 0 else 0.0
+
+
 class _Sandwich:
     """``L S L^T`` as an operator."""
 
@@ -334,15 +385,21 @@ class _Shifted:
 
 
 def _shifted(K: Operator, index: np.ndarray, overwrite: bool) -> Operator:
-    """K as what is left of it without its mean, where that costs little: for tiles, and matrices in float32.
+    """K as what is left of it without its mean: for tiles, matrices in float32, and any that is nearly constant.
 
     The mean is that of the columns with the numbers in `index`: near it is good enough. With `overwrite` the matrix is
     written into.
     """
-    xp = namespace(K.diagonal())
-    if not isinstance(K, TiledGram) and not (isinstance(K, DenseGram) and K.dtype == xp.float32):
+    if not isinstance(K, (TiledGram, DenseGram)):
         return K
-    mean = float(xp.mean(as_dtype(xp.mean(K.columns(index), axis=0), xp.float64)))
+    some = K.columns(index)
+    xp = namespace(some)
+    mean = float(xp.mean(as_dtype(xp.mean(some, axis=0), xp.float64)))
+    if isinstance(K, DenseGram) and K.dtype == xp.float64:
+        with np.errstate(over="ignore"):
+            near = mean == 0 or float(xp.mean(((some - mean) / mean) ** 2)) >= 1 / _FAR**2
+        if near:
+            return K
     if isinstance(K, TiledGram):
         return _Shifted(TiledGram(K.X, K.kernel, K.tile_bytes, mean), mean)
     rest = K.K if overwrite else xp.asarray(K.K, copy=True)
@@ -368,6 +425,19 @@ class _CentredSquare:
     def other_half(self, block: Array) -> Array:
         """``K @ block``."""
         return self.K @ block
+
+
+def _require_squares(some: Array, mean: float, n: int, info: Any) -> None:
+    """That products of n kernel values, given by some columns and the largest mean, are in the range of their dtype."""
+    xp = namespace(some)
+    spread = float(xp.max(xp.abs(some)))
+    largest = math.sqrt(float(info.max) / n) / 1e3
+    if not max(spread, mean) < largest or 0 < spread < 1e3 * math.sqrt(float(info.smallest_normal)):
+        size = "small" if spread < 1 else "large"
+        raise ValueError(
+            f"Kernel values of X are so {size} that their products are out of the range of float{info.bits}. Scale the "
+            "features, for example with StandardScaler, or choose other parameters of the kernel."
+        )
 
 
 def _column_mean(K: Operator, like: Array) -> Array:

@@ -70,7 +70,9 @@ def _width(Xs: np.ndarray, Xt: np.ndarray, kernel: str | Callable, gamma: float 
         if gamma != "median":
             raise ValueError(f"gamma must be a number, 'median' or None; it is {gamma!r}.")
         X = np.concatenate([Xs, Xt])
-        return 1.0 if np.all(X[0] == X) else median_gamma(X, kernel)  # rows that are all the same have no scale
+        # rows that are all the same, but for round-off, have no scale
+        same = np.abs(X - X[0]).max() <= np.finfo(float).eps * np.abs(X).max()
+        return 1.0 if same else median_gamma(X, kernel)
     return gamma
 
 
@@ -311,7 +313,9 @@ def cmd(Xs: ArrayLike, Xt: ArrayLike, *, n_moments: int = 5, bounds: tuple | Non
     Returns
     -------
     discrepancy : float
-        At least 0; about 0.03 for equal distributions and 500 rows. Sees each feature alone: correlations do not count.
+        At least 0. For equal distributions about 0.02 in one dimension, 0.06 in 10 and 0.2 in 100, with 500 rows of
+        either: it grows as the root of d, and falls as that of the rows. Sees each feature alone: correlations do not
+        count.
 
     References
     ----------

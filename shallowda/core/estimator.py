@@ -24,7 +24,7 @@ from shallowda.core.contract import (
 )
 from shallowda.core.messages import warn_source_score
 from shallowda.core.nearest import OneNearestNeighbor
-from shallowda.core.rows import read_only, validated_rows
+from shallowda.core.rows import read_only, require_range, validated_rows
 from shallowda.kernels.arrays import Array, ArrayHolder, from_numpy, is_foreign, is_numpy, library, on_backend, to_numpy
 from shallowda.kernels.planning import resolve_backend
 
@@ -64,6 +64,7 @@ class DomainAware(BaseEstimator):
         self._validate_params()
         name = type(self).__name__
         X = validated_rows(self, X, reset=True, min_rows=2)
+        require_range(X)
         if y is None and self._requires_labels:
             raise ValueError(
                 f"{name} requires y to be passed, but the target y is None: give the source's class labels."
@@ -94,6 +95,7 @@ class DomainAware(BaseEstimator):
         """Validated new rows, and the mask of those to treat as source: none unless `sample_domain` says so."""
         check_is_fitted(self)
         X = validated_rows(self, X, reset=False)
+        require_range(X, small=False)
         if self._library not in ("numpy", library(X)):
             raise ValueError(
                 f"This {type(self).__name__} was fitted on arrays of {self._library} and keeps its results there; X is "

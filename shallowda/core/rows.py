@@ -10,8 +10,11 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_array, validate_data
 
 from shallowda.kernels.arrays import Array, is_foreign, is_lazy, library, namespace
+from shallowda.kernels.moments import row_blocks
 
-__all__ = ["computed", "read_only", "rows_among", "two_samples", "validated_rows"]
+__all__ = ["computed", "read_only", "require_range", "rows_among", "two_samples", "validated_rows"]
+
+_POWERS = {4: {4: 17, 8: 70}, 2: {4: 17, 8: 150}}  # by degree and bytes of a number: exponent that sums of powers allow
 
 
 def computed(X: Any, name: str = "X") -> Any:
@@ -82,7 +85,8 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) ->
     """
     X = computed(X)
     if not is_foreign(X):
-        return validate_data(estimator, X, dtype=[np.float64, np.float32], reset=reset, ensure_min_samples=min_rows)
+        with np.errstate(over="ignore", invalid="ignore"):  # sums of large numbers, by which NaN are looked for
+            return validate_data(estimator, X, dtype=[np.float64, np.float32], reset=reset, ensure_min_samples=min_rows)
     xp, name = namespace(X), type(estimator).__name__
     if len(X.shape) != 2:
         raise ValueError(f"Expected 2D array, got {len(X.shape)}D array instead. X has one row per sample.")
@@ -99,6 +103,36 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) ->
     elif d != estimator.n_features_in_:
         raise ValueError(f"X has {d} features, but {name} is expecting {estimator.n_features_in_} features as input.")
     return X
+
+
+def require_range(X: Array, name: str = "X", *, degree: int = 4, small: bool = True) -> None:
+    """Refuse rows in a unit so large or so small that powers of them are no numbers.
+
+    Parameters
+    ----------
+    X : array of shape (n, d), finite
+    name : str, default="X"
+        For the message.
+    degree : {2, 4}, default=4
+        Of the powers: solvers take squares of products.
+    small : bool, default=True
+        Whether rows must not be too small either (all zeros are not).
+
+    Raises
+    ------
+    ValueError
+    """
+    xp = namespace(X)
+    if 0 in X.shape:
+        return
+    peak = max(max(float(xp.max(X[part, :])), -float(xp.min(X[part, :]))) for part in row_blocks(X))
+    exponent = _POWERS[degree][xp.finfo(X.dtype).bits // 8]
+    if peak > 10.0**exponent or (small and 0 < peak < 10.0**-exponent):
+        size = "large" if peak > 1 else "small"
+        raise ValueError(
+            f"{name} is so {size} (the largest modulus is {peak:.1e}) that powers of it "
+            f"{'overflow' if peak > 1 else 'vanish'}. Scale the features, for example with StandardScaler."
+        )
 
 
 def read_only(rows: np.ndarray) -> np.ndarray:
@@ -163,10 +197,13 @@ def two_samples(Xs: ArrayLike, Xt: ArrayLike, at_least: int = 1) -> tuple[np.nda
     Raises
     ------
     ValueError, TypeError
-        As scikit-learn's ``check_array``, and if the numbers of features differ.
+        As scikit-learn's ``check_array``, and if the numbers of features differ, or squares are out of range.
     """
-    Xs = check_array(computed(Xs, "Xs"), dtype=np.float64, ensure_min_samples=at_least, input_name="Xs")
-    Xt = check_array(computed(Xt, "Xt"), dtype=np.float64, ensure_min_samples=at_least, input_name="Xt")
+    with np.errstate(over="ignore", invalid="ignore"):  # as above
+        Xs = check_array(computed(Xs, "Xs"), dtype=np.float64, ensure_min_samples=at_least, input_name="Xs")
+        Xt = check_array(computed(Xt, "Xt"), dtype=np.float64, ensure_min_samples=at_least, input_name="Xt")
     if Xs.shape[1] != Xt.shape[1]:
         raise ValueError(f"Xs has {Xs.shape[1]} features and Xt {Xt.shape[1]}; they must agree.")
+    require_range(Xs, "Xs", degree=2)
+    require_range(Xt, "Xt", degree=2)
     return Xs, Xt

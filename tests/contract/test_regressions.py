@@ -12,6 +12,7 @@ from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import StandardScaler
 
 from shallowda import (
+    ARTL,
     BDA,
     CORAL,
     GFK,
@@ -121,3 +122,31 @@ def test_classes_without_a_target_row_are_announced():
     few, y, _ = pack_domains(XS, LABELS, XS[LABELS != 2] + 0.1)
     with pytest.warns(UserWarning, match=r"no target row is labelled \[2\]"):
         JDA(3).fit(few, y)
+
+
+EXTREMES = [(np.float64, s) for s in (1e-300, 1e-160, 1e-69, 1e69, 1e100, 1e111, 1e160, 1e307)]
+EXTREMES += [(np.float32, s) for s in (1e-40, 1e-20, 1e-16, 1e16, 1e19, 1e37)]
+
+
+@pytest.mark.parametrize(("dtype", "scale"), EXTREMES)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_strange_unit_of_the_features_is_named_or_no_matter(dtype, scale):
+    """Never LAPACK's own error, nor NumPy's warnings (which are errors here)."""
+    rows = (X * scale).astype(dtype)
+    wide = np.hstack([rows] * 25)
+    models = [CORAL(), GFK(2), SubspaceAlignment(2), ARTL(), ARTL("hinge"), ARTL(kernel="rbf"), BDA(2), TCAEstimator(2)]
+    models += [JDA(2, kernel="linear"), TCAEstimator(2, kernel="poly", coef0=1e10), TCAEstimator(2, kernel="rbf")]
+    models += [TJM(2, max_iter=3, kernel=kernel) for kernel in ("linear", "rbf", "poly")]
+    for model in models:
+        for given in (rows, wide):
+            try:
+                fitted = model.fit(given, Y)
+            except ValueError as refusal:
+                reason = str(refusal)
+                assert type(refusal) is ValueError  # noqa: PT017
+                assert "Scale the features" in reason or "larger gamma" in reason or "centre" in reason
+            else:
+                assert np.isin(fitted.predict(given[60:]), LABELS).all()
+    if scale > (1e72 if dtype is np.float64 else 1e18):
+        with pytest.raises(ValueError, match=r"X is so large.*Scale the features"):
+            CORAL().fit(X, Y).transform(rows)

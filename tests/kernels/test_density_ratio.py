@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from shallowda.kernels.density_ratio import (
     _clipped_sums,
+    _excess,
     _left_out,
     _projected,
     kernel_mean_matching,
@@ -113,6 +114,32 @@ def test_mean_matching_says_when_it_has_not_converged():
     rng = np.random.RandomState(0)
     with pytest.warns(ConvergenceWarning, match="did not converge in 2 steps"):
         kernel_mean_matching(rng.randn(25, 2), rng.randn(15, 2) + 1, max_iter=2)
+
+
+def test_excess_bounds_the_distance_from_the_minimum():
+    rng = np.random.RandomState(0)
+    A = rng.randn(6, 6)
+    K, kappa = A @ A.T, rng.randn(6)
+    tangent = minimize(
+        lambda v: (K @ np.ones(6) - kappa) @ v,
+        np.ones(6),
+        bounds=[(0, 2.5)] * 6,
+        constraints=LinearConstraint(np.ones((1, 6)), 4, 9),
+        method="SLSQP",
+    )
+    gradient = K @ np.ones(6) - kappa
+    assert _excess(gradient, np.ones(6), 2.5, 4, 9) == pytest.approx(gradient.sum() - tangent.fun)
+
+
+@pytest.mark.parametrize(("n", "d", "shift"), [(300, 5, 0.5), (800, 10, 1.0)])
+def test_mean_matching_does_not_end_far_from_the_minimum(n, d, shift):
+    """Short steps alone are no sign of it."""
+    rng = np.random.RandomState(n)
+    source, target = rng.randn(n, d), 0.6 * rng.randn(200, d) + shift
+    weights = kernel_mean_matching(source, target)
+    kernel = Kernel("rbf", median_gamma(np.concatenate([source, target]), "rbf"))
+    gradient = kernel(source) @ weights - n * kernel(source, target).mean(axis=1)
+    assert 2 * _excess(gradient, weights, 1000.0, n**0.5, 2 * n - n**0.5) / n**2 <= 1e-5
 
 
 def test_sums_of_clipped_values():

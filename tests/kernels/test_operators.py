@@ -388,3 +388,13 @@ def test_what_is_no_matrix_is_refused():
     for wrong, described in [([[1.0]], "a list"), (np.ones(3), r"of shape \(3,\)")]:
         with pytest.raises(TypeError, match=f"X must be a 2-D array; it is {described}"):
             FactoredGram(wrong)
+
+
+def test_tiles_in_double_of_rows_in_single_precision():
+    rows = np.random.RandomState(0).randn(40, 3).astype(np.float32)
+    kernel = Kernel("rbf", gamma=0.3)
+    exact, tiled = kernel(rows.astype(float)), TiledGram(rows, kernel, tile_bytes=4000, double=True)
+    block = np.random.RandomState(1).randn(40, 2)
+    assert tiled.dtype == (tiled @ block).dtype == tiled.columns([3]).dtype == tiled.diagonal().dtype == np.float64
+    np.testing.assert_allclose(tiled @ block, exact @ block, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(tiled.columns([3, 5]), exact[:, [3, 5]], rtol=1e-12)

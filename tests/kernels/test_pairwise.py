@@ -235,6 +235,68 @@ def test_duplicates_do_not_count():
     assert median_gamma(doubled[:120], "rbf") == pytest.approx(median_gamma(X, "rbf"), rel=0.05)
 
 
+def positive_median(distances):
+    return np.median(distances[distances > 0])
+
+
+def with_copies(rng, share, n=240, d=6):
+    """Rows of which a share are copies of a few."""
+    rows = rng.randn(n, d) * 10.0 ** rng.uniform(-2, 2, d) + rng.randn(d)
+    few = rng.randint(3, size=n)
+    return np.where(rng.rand(n, 1) < share, rows[few], rows)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.85, 0.97])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_copies_do_not_count_however_many(share, dtype):
+    for seed in range(10):
+        rows = with_copies(np.random.RandomState(seed), share).astype(dtype)
+        exact = rows.astype(np.float64)
+        for name, metric in (("rbf", "sqeuclidean"), ("laplacian", "cityblock")):
+            expected = 1 / positive_median(pdist(exact, metric))
+            assert median_gamma(rows, name) == pytest.approx(expected, rel=1e-5 if dtype == np.float32 else 1e-7)
+
+
+def test_rows_that_are_copies_but_for_round_off_do_not_count():
+    """As a product leaves them, or imputed values after standardisation."""
+    rng = np.random.RandomState(0)
+    rows = with_copies(rng, 0.9)
+    moved = rows * (1 + 2e-16 * rng.choice([-1, 0, 1], rows.shape))
+    for name in ("rbf", "laplacian"):
+        assert median_gamma(moved, name) == pytest.approx(median_gamma(rows, name), rel=1e-6)
+    zero = np.r_[rng.randn(40, 6), np.zeros((200, 6))]
+    imputed = zero + 1e-17 * rng.randn(*zero.shape)
+    for name in ("poly", "sigmoid"):
+        assert median_gamma(zero, name) == pytest.approx(1 / np.median((zero[:40] ** 2).sum(axis=1)))
+        assert median_gamma(imputed, name) == pytest.approx(median_gamma(zero, name))
+
+
+def test_close_rows_do_count():
+    """A sensor at rest that still moves a little: distances that products do not resolve."""
+    rng = np.random.RandomState(0)
+    rows = 1e-9 * rng.randn(240, 4) + np.where(rng.rand(240, 1) < 0.9, 1.0, rng.randn(240, 4))
+    assert median_gamma(rows, "rbf") == pytest.approx(1 / positive_median(pdist(rows, "sqeuclidean")), rel=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "scales"), [(np.float64, (1e-130, 1e111)), (np.float32, (1e-20, 1e19))])
+def test_the_unit_of_the_features_is_no_matter(dtype, scales):
+    rows = np.random.RandomState(0).randn(100, 3).astype(dtype)
+    for name, degree in (("rbf", 2), ("laplacian", 1), ("poly", 2), ("sigmoid", 2)):
+        for scale in scales:
+            expected = median_gamma(rows, name) / np.float64(scale) ** degree
+            assert median_gamma(rows * dtype(scale), name) == pytest.approx(expected, rel=1e-5)
+    for scale in (1e-160, 1e160):
+        with pytest.raises(ValueError, match=r"features of X.*Scale the features"):
+            median_gamma(scale * X, "rbf")
+
+
+def test_a_sample_of_copies_is_not_taken_for_all_rows():
+    rows = np.ones((50_000, 2))
+    rows[-1] = 3.0
+    for given_rows in (rows, on_device(rows)):
+        assert median_gamma(given_rows, "rbf") == pytest.approx(1 / 8)
+
+
 def test_many_rows_are_sampled_without_the_global_generator():
     state = np.random.get_state()[1].copy()
     rows = np.random.RandomState(1).randn(5000, 2)

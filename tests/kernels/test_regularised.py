@@ -213,9 +213,31 @@ class TestIterated:
         monkeypatch.setenv("SHALLOWDA_PRECONDITIONER_COLUMNS", "1")
         monkeypatch.setattr(regularised, "_MOST_PRODUCTS", 5)
         X, source, Y, E, laplacian = setting()
-        machine = KernelMachine(TiledGram(X, Rbf()), "squared", source, Y, laplacian, 1e-6)
+        machine = KernelMachine(TiledGram(X, Rbf()), "squared", source, Y, laplacian, 1.0)
         with pytest.warns(ConvergenceWarning, match=r"after \d products .* residual of \d.*e[+-]\d+.*memory_budget"):
-            assert np.isfinite(machine.solve(E).fitted).all()
+            fit = machine.solve(E)
+        J, right = np.diag(source.astype(float)), np.zeros((len(X), 3))
+        right[source] = Y
+        left = right - (J + penalty(E, laplacian)) @ gram(X) @ fit.weights - fit.weights
+        assert np.linalg.norm(left) < np.linalg.norm(right)
+
+    def test_weights_that_are_worse_than_none_are_refused(self, monkeypatch):
+        monkeypatch.setenv("SHALLOWDA_PRECONDITIONER_COLUMNS", "1")
+        monkeypatch.setattr(regularised, "_MOST_PRODUCTS", 5)
+        X, source, Y, E, laplacian = setting()
+        machine = KernelMachine(TiledGram(X, Rbf()), "squared", source, Y, laplacian, 1e-6)
+        with pytest.raises(ValueError, match=r"after \d products .* better than none.*memory_budget"):
+            machine.solve(E)
+
+    @pytest.mark.parametrize("ridge", [1e-4, 1e-6])
+    def test_single_precision_goes_on_in_double_where_it_does_not_do(self, ridge):
+        """As with a stored matrix: not weights that are round-off."""
+        X, source, Y, E, laplacian = setting(60, 50)
+        rows = X.astype(np.float32)
+        K = gram(rows.astype(float))
+        expected = K @ textbook(K, source, Y, E, laplacian, ridge)
+        fit = KernelMachine(TiledGram(rows, Rbf()), "squared", source, Y, laplacian, ridge).solve(E)
+        np.testing.assert_allclose(fit.fitted, expected, atol=1e-3)
 
     def test_a_kernel_with_negative_eigenvalues_is_said(self):
         class Distances(Rbf):
@@ -224,7 +246,7 @@ class TestIterated:
 
         X, source, Y, E, laplacian = setting()
         machine = KernelMachine(TiledGram(X, Distances()), "squared", source, Y, laplacian, RIDGE)
-        with pytest.warns(ConvergenceWarning, match="not positive semi-definite"):
+        with pytest.raises(ValueError, match="not positive semi-definite"):
             machine.solve(E)
 
     def test_the_hinge_loss_needs_a_stored_kernel(self):

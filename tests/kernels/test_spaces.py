@@ -93,6 +93,66 @@ def test_a_mean_of_the_kernel_far_from_zero_costs_single_precision_no_digits(ope
     assert oracles.angle(A, expected) < 0.02
 
 
+def nearly_constant(name):
+    """Rows and a kernel whose values differ in late digits only, and its matrix less its mean in extended precision."""
+    X, _, _ = setting(40, 35, 5)
+    X = 1e-4 * X if name == "rbf" else X + 1e4
+    wide = X.astype(np.longdouble)
+    products = wide @ wide.T
+    if name == "rbf":
+        kernel, K = Kernel("rbf", gamma=0.1), np.exp(-0.1 * ((wide[:, None] - wide) ** 2).sum(axis=2))
+    elif name == "cosine":
+        lengths = np.sqrt(np.diag(products))
+        kernel, K = Kernel("cosine"), products / lengths[:, None] / lengths
+    else:
+        gamma = 1 / float(np.median(np.diag(products)))
+        kernel = Kernel(name, gamma=gamma)
+        K = (gamma * products + 1) ** 3 if name == "poly" else np.tanh(gamma * products + 1)
+    return X, kernel, K - K.mean()
+
+
+@pytest.mark.parametrize("operator", [lambda X, kernel: DenseGram(kernel(X)), TiledGram], ids=["dense", "tiled"])
+@pytest.mark.parametrize("name", ["cosine", "poly", "sigmoid", "rbf"])
+def test_a_kernel_that_is_nearly_constant_keeps_its_spectrum(name, operator):
+    """Centring takes the constant out of ``K H K``: products must not spend their digits on it."""
+    X, kernel, rest = nearly_constant(name)
+    _, E, M = setting(40, 35, 5)
+    square = (rest - rest.mean(axis=0)).T @ (rest - rest.mean(axis=0))  # in extended precision, then rounded once
+    outer = rest @ M.astype(np.longdouble) @ rest
+    scale = float(np.trace(square)) / 75
+    a = (outer / scale).astype(float) + 1e-3 * np.eye(75)
+    _, values = oracles.pencil((square / scale).astype(float), a, 4)
+    space = KernelSpace(operator(X, kernel))
+    A, rho, _ = space.solve(space.times(E), 1e-3 * scale, 4)
+    np.testing.assert_allclose(rho, values, rtol=1e-4)
+    Z = (rest - rest.mean(axis=0)) @ A.astype(np.longdouble)
+    np.testing.assert_allclose((Z.T @ Z).astype(float), np.eye(4), atol=1e-4)
+
+
+def test_a_matrix_that_may_not_be_written_into_is_not():
+    X, kernel, _ = nearly_constant("rbf")
+    K = kernel(X)
+    before = K.copy()
+    KernelSpace(DenseGram(K))
+    np.testing.assert_array_equal(K, before)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", ["sigmoid", "rbf", "poly"])
+def test_no_component_is_round_off(name, dtype):
+    """Rows that repeat: the centred rank is known, and a column of the embedding that is constant is no component."""
+    for seed in range(60):
+        rng = np.random.RandomState(seed)
+        rows = (np.eye(4), (rng.rand(6, 3) < 0.5).astype(float), rng.randn(5, 4))[seed % 3]
+        X = rows[np.r_[np.arange(len(rows)), rng.randint(len(rows), size=54)]].astype(dtype)
+        E, _ = mmd_factor(rng.rand(len(X)) < 0.6)
+        space = KernelSpace(DenseGram(Kernel(name, gamma=1.0)(X)), overwrite=True)
+        A, rho, _ = space.solve(space.times(E), 1.0, 10)
+        Z = Kernel(name, gamma=1.0)(X.astype(float)) @ A
+        assert len(rho) <= len(np.unique(X, axis=0)) - 1
+        np.testing.assert_allclose(len(X) * Z.var(axis=0), 1, rtol=0.5 if dtype == np.float32 else 1e-6)
+
+
 @pytest.mark.parametrize("gamma", [0.1, 1e-3])
 def test_the_offset_is_that_of_the_kernel_whatever_is_taken_off_it(gamma):
     X, rbf = setting(80, 70, 5, dtype=np.float32)[0], Kernel("rbf", gamma=gamma)

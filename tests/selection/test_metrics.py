@@ -94,6 +94,72 @@ def of_normals(delta, gamma, d):
     return 2 * (1 + 4 * gamma) ** (-d / 2) * (1 - np.exp(-gamma * delta**2 / (1 + 4 * gamma)))
 
 
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize(
+    ("kernel", "offset"),
+    [("linear", 0), ("linear", 1e8), ("cosine", 1e5), ("poly", 1e5), ("sigmoid", 1e5), ("poly", 1)],
+)
+def test_mmd_keeps_its_digits_far_from_the_origin(samples, kernel, offset, unbiased):
+    X, Y = (rows + offset for rows in samples)
+    wide, n = np.vstack([X, Y]).astype(np.longdouble), len(X)
+    gamma = 1 / float(np.median((wide**2).sum(axis=1)))
+    if kernel == "linear":
+        wide -= offset  # exactly, and it makes no difference
+    elif kernel == "cosine":
+        wide /= np.sqrt((wide**2).sum(axis=1, keepdims=True))
+    K = wide @ wide.T
+    K = (gamma * K + 1) ** 3 if kernel == "poly" else np.tanh(gamma * K + 1) if kernel == "sigmoid" else K
+    K -= K.mean()
+    source, target = K[:n, :n], K[n:, n:]
+    expected = source.mean() + target.mean() - 2 * K[:n, n:].mean()
+    if unbiased:
+        within = (part[~np.eye(len(part), dtype=bool)].mean() for part in (source, target))
+        expected = sum(within) - 2 * K[:n, n:].mean()
+    assert mmd(X, Y, kernel=kernel, gamma=gamma, unbiased=unbiased) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_mmd_of_a_saturated_sigmoid_kernel(samples):
+    X, Y = samples
+    assert mmd(X + 1e8, Y + 1e8, kernel="sigmoid", gamma=1.0) == pytest.approx(0, abs=1e-15)
+
+
+def test_the_figures_of_cmd_for_equal_distributions():
+    for d, expected in ((1, 0.02), (10, 0.06), (100, 0.2)):
+        random = np.random.RandomState(d)
+        found = np.mean([cmd(random.randn(500, d), random.randn(500, d)) for _ in range(10)])
+        assert found == pytest.approx(expected, rel=0.3)
+
+
+HOMOGENEOUS = {  # degree in the unit of the features
+    mmd: 0,
+    linear_mmd: 0,
+    energy_distance: 1,
+    sliced_wasserstein: 1,
+    bures_wasserstein: 1,
+    cmd: 0,
+    partial(mmd, kernel="poly"): 0,
+    partial(mmd, kernel="linear"): 2,
+    lambda X, Y: mk_mmd(X, Y)[0]: 0,
+    lambda X, Y: joint_mmd([X, X[:, :1]], [Y, Y[:, :1]]): 0,
+}
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-40, 1e40, 1e70, 1e100, 1e160, 1e307, 1e-160])
+def test_the_unit_of_the_features_is_no_matter_or_named(samples, scale):
+    X, Y = samples
+    for distance, degree in HOMOGENEOUS.items():
+        if 1e-150 < scale < 1e150:
+            try:
+                found = distance(scale * X, scale * Y) / np.float64(scale) ** degree
+            except ValueError as refusal:
+                assert distance is bures_wasserstein and "Scale the features" in str(refusal)  # noqa: PT017, PT018
+            else:
+                assert found == pytest.approx(distance(X, Y), rel=1e-6)
+        else:
+            with pytest.raises(ValueError, match=r"X. is so (large|small).*Scale the features"):
+                distance(scale * X, scale * Y)
+
+
 def test_rows_that_are_all_the_same_have_no_distance():
     same = np.ones((10, 2))
     assert mmd(same, same) == linear_mmd(same, same) == mk_mmd(same, same)[0] == 0

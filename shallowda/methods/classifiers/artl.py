@@ -42,9 +42,11 @@ from shallowda.kernels.mmd import MMDFactor, mmd_factor
 from shallowda.kernels.neighbours import cosine_knn_graph, kernel_knn_graph, normalised_laplacian
 from shallowda.kernels.operators import DenseGram, Nystroem, Operator
 from shallowda.kernels.regularised import KernelMachine, LinearMachine, extreme_ritz_values
+from shallowda.kernels.spaces import kernel_offset
 
 __all__ = ["ARTL"]
 
+_MOST_ROUND_OFF = 1e-2  # share of the spread of kernel values
 _POSITIVE = {"linear", "rbf", "laplacian", "cosine", "chi2"}  # kernels that are positive semi-definite by construction
 _MOST_ITERATIONS = 1000  # of lbfgs, in the logistic regression that gives the first pseudo-labels
 
@@ -226,6 +228,13 @@ class ARTL(KernelMixin, PseudoLabelMixin, DomainClassifier):
     def _operator(self, X: Array, n_columns: int) -> Operator:
         """Kernel matrix of the rows; says so when it is stored and is no kernel matrix."""
         K = self._fit_kernel(X, n_columns, "system")
+        offset = kernel_offset(K)
+        if offset * float(namespace(X).finfo(X.dtype).eps) > _MOST_ROUND_OFF and self.degree > 0:
+            warn(
+                f"The values of kernel={self.kernel!r} keep fewer than two digits of what tells rows apart: their mean "
+                f"is so far from zero (ratio to the spread: {np.sqrt(offset):.2g}). Centre the features first, for "
+                "example with StandardScaler, or choose a larger gamma.",
+            )
         if isinstance(K, DenseGram) and self.kernel not in _POSITIVE:
             smallest, largest = extreme_ritz_values(K)
             if smallest < -np.sqrt(namespace(X).finfo(X.dtype).eps) * max(abs(largest), abs(smallest)):

@@ -29,6 +29,10 @@ __all__ = ["SpectralAdapter"]
 
 # offset of a space from which products of uncentred rows hold no digit of the spread, and from which there is no spread
 _FAR, _CONSTANT = 1e12, 1e24
+# shares of the spread above which round-off may be why there are few components, and why those that are found are wrong
+_SOME_ROUND_OFF, _MOST_ROUND_OFF = 1e-6, 1e-2
+_WITH_CONSTANT = ("poly", "polynomial", "sigmoid")
+_LOCAL = ("rbf", "laplacian", "chi2")  # kernels whose values grow alike as gamma falls, wherever the mean is
 
 
 class SpectralAdapter(KernelMixin, BaseAdapter):
@@ -65,16 +69,33 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
     def _solve(self, space: Space, V: Array, ridge: float | Array, **options: Any) -> tuple[Array, float, Array]:
         """Top components of the pencil for V = Phi^T E in the scale A^T B A = I, minimum of the objective, lengths."""
         A, rho, lengths = space.solve(V, ridge, self.n_components, **options)
-        if rho.shape[0] == 0 and _FAR < space.offset < _CONSTANT:
-            raise ValueError(
+        if rho.shape[0] == 0:
+            raise ValueError(self._no_variance(space))
+        return A, float(namespace(rho).sum(1.0 / rho)), lengths
+
+    def _no_variance(self, space: Space) -> str:
+        """Why nothing can be projected."""
+        if not self._is_linear:
+            return (
+                f"X has no variance: all rows are the same, or the values of kernel={self.kernel!r} are, to working "
+                f"precision. If the rows differ, {self._remedy}."
+            )
+        if _FAR < space.offset < _CONSTANT:
+            return (
                 f"The mean of X is so far from the origin (ratio to the spread: {np.sqrt(space.offset):.2g}) that "
                 f"kernel={self.kernel!r} loses every digit. Centre the features first, for example with StandardScaler."
             )
-        if rho.shape[0] == 0:
-            raise ValueError(
-                "X has no variance: all rows are the same (or all kernel values are), so nothing can be projected."
-            )
-        return A, float(namespace(rho).sum(1.0 / rho)), lengths
+        return "X has no variance: all rows are the same, so nothing can be projected."
+
+    @property
+    def _remedy(self) -> str:
+        """What to do about kernel values that are nearly the same."""
+        if self.kernel in _LOCAL:
+            return "pass a larger gamma"
+        if self.kernel == "precomputed":
+            return "centre what the kernel matrix was computed from"
+        remedy = "centre the features first, for example with StandardScaler"
+        return remedy + (", or choose a smaller coef0" if self.kernel in _WITH_CONSTANT else "")
 
     def _scaled(self, A: Array, lengths: Array) -> Array:
         """Coefficients in the chosen `component_scale`."""
@@ -89,10 +110,21 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
 
     def _store_map(self, space: Space, A: Array) -> None:
         rank = A.shape[1]
-        if rank < self.n_components:
+        if space.round_off > _MOST_ROUND_OFF:
+            what = "features" if self.kernel is None else f"values of kernel={self.kernel!r}"
+            warn(
+                f"The {what} keep fewer than two digits of what tells rows apart: their mean is so far from zero "
+                f"(ratio to the spread: {np.sqrt(space.offset):.2g}). {rank} of {self.n_components} components are "
+                f"kept, and may be round-off: {self._remedy}.",
+            )
+        elif rank < self.n_components:
+            hidden = (
+                f" A mean that is far from zero (ratio to the spread: {np.sqrt(space.offset):.2g}) may hide others in "
+                f"round-off: {self._remedy}."
+            )
             warn(
                 f"n_components={self.n_components} exceeds the rank {rank} of the centred data; {rank} components are "
-                "kept.",
+                "kept." + (hidden if space.round_off > _SOME_ROUND_OFF else ""),
             )
         self.components_ = space.lift(A)
 

@@ -94,8 +94,9 @@ class TCAEstimator(SpectralAdapter, MomentAdapter):
     -----
     Cost: one Gram pass, n d^2, and some 10 k products with the d x d matrix (kernel None or "linear", d <= n); rows are
     read in blocks and may lie in a memory-mapped file. Otherwise n^2 d for the kernel matrix, and twice as many
-    products with it, in the dtype of X; one n x n matrix (two for float32), or none where `memory_budget` has no room
-    for it. M, H and K H K are never built. ``print(model.plan_)`` explains what was chosen.
+    products with it, in the dtype of X; one n x n matrix (two for float32, and for a precomputed one that is nearly
+    constant), or none where `memory_budget` has no room for it. M, H and K H K are never built.
+    ``print(model.plan_)`` explains what was chosen.
 
     References
     ----------

@@ -201,3 +201,12 @@ def test_weights_may_not_be_negative(problem, name):
 def test_kernel_none_is_refused(problem):
     with pytest.raises(ValueError, match="'kernel' parameter"):
         ARTL(kernel=None).fit(problem.X, problem.y)
+
+
+@pytest.mark.parametrize("kernel", ["poly", "cosine", "sigmoid"])
+def test_kernel_values_without_digits_are_announced(kernel):
+    """In float32, at such an offset; in float64 they have enough."""
+    with pytest.warns(UserWarning, match=r"fewer than two digits.*Centre the features"):
+        ARTL(kernel=kernel).fit((X + 1e4).astype(np.float32), y)
+    if kernel == "poly":
+        ARTL(kernel=kernel, estimator=DummyClassifier()).fit(X + 1e3, y)

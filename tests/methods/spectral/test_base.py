@@ -63,6 +63,46 @@ def test_the_rank_is_known(make, problem, kernel, offset):
     assert Z.shape[1] == 2
 
 
+@pytest.mark.filterwarnings("ignore:Every source row is switched off:UserWarning")
+@pytest.mark.parametrize("kernel", ["poly", "cosine", "sigmoid"])
+def test_kernel_values_without_digits_are_announced(make, problem, kernel):
+    """In float32 they are the same at such an offset: whatever rank is left is not that of the rows."""
+    X = (problem.X + 1e3).astype(np.float32)
+    with pytest.warns(UserWarning, match=r"fewer than two digits.*centre the features") as caught:
+        make(n_components=8, kernel=kernel).fit(X, problem.y)
+    assert not any("exceeds the rank" in str(warning.message) for warning in caught)
+    with pytest.warns(UserWarning, match=r"exceeds the rank.*far from zero.*centre the features"):
+        make(n_components=50, kernel="poly", degree=1).fit(problem.X + 1e6, problem.y)
+
+
+@pytest.mark.parametrize("kernel", ["poly", "cosine", "sigmoid", "rbf"])
+def test_stored_kernels_that_are_nearly_constant(make, problem, kernel):
+    """Components have variance one, and the embedding is that of kernel values which are never stored."""
+    X, options = (1e-4 * problem.X, {"gamma": 0.1}) if kernel == "rbf" else (problem.X + 1e4, {})
+    if isinstance(make(), TJM):
+        options["max_iter"] = 1
+    options |= {"kernel": kernel, "component_scale": "constraint", "ridge": 1e-12}
+    model = make(**options)
+    Z = model.fit_transform(X, problem.y)
+    np.testing.assert_allclose(len(X) * Z.var(axis=0), 1, rtol=1e-5)
+
+
+def test_kernel_values_whose_products_overflow_are_named(make, problem):
+    with pytest.raises(ValueError, match=r"values of X are so large.*Scale the features"):
+        make(kernel="poly", coef0=1e60).fit(problem.X, problem.y)
+    wide = np.hstack([problem.X] * 12)  # stored products of float32 rows
+    with pytest.raises(ValueError, match=r"values of X are so large.*float32.*Scale the features"):
+        make(kernel="linear").fit((1e12 * wide).astype(np.float32), problem.y)
+    with pytest.raises(ValueError, match=r"values of X are so small.*float32.*Scale the features"):
+        make(kernel="linear").fit((1e-12 * wide).astype(np.float32), problem.y)
+
+
+def test_too_small_a_gamma_is_named(problem):
+    X = (1e-4 * problem.X).astype(np.float32)
+    with pytest.raises(ValueError, match=r"no variance.*kernel='rbf'.*larger gamma"):
+        TCAEstimator(3, kernel="rbf", gamma=0.1).fit(X, problem.y)
+
+
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("kernel", [None, "linear", "rbf"])
 def test_rows_too_far_from_the_origin_are_refused_or_solved(make, problem, kernel):
