@@ -61,6 +61,7 @@ class Space(Protocol):
     """
 
     offset: float
+    round_off: float
     solver: PencilSolver
 
     def times(self, E: MMDFactor) -> Array:

@@ -208,7 +208,8 @@ class BDA(JDA):
             mu = 0.5 if self.mu == "a_distance" else float(self.mu)
             record: dict = {"mu": mu}
         else:
-            mu, record = _estimate_mu(*context, domains, pseudo)
+            reduced, of_domains = context
+            mu, record = _estimate_mu(reduced, of_domains, domains, pseudo)
         # before there are labels only M_0 counts; the authors' normalisation takes its weight out, at mu = 1 too
         marginal = 1.0 if pseudo is None and self.mmd_scaling == "authors" else 1.0 - mu
         E, dropped = self._joint_mmd(domains, pseudo, marginal, mu, prior_weighted=self.weighted)
