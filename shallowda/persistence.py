@@ -294,8 +294,11 @@ def _read(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _checksum(archive: zipfile.ZipFile, name: str) -> str:
     """SHA-256 of a part, which is read in pieces."""
+    digest = hashlib.sha256()
     with archive.open(name) as part:
-        return hashlib.file_digest(part, "sha256").hexdigest()
+        while piece := part.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _files(schema: Any) -> set[str]:
