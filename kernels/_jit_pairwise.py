@@ -9,14 +9,20 @@ Importing this module imports Numba; the functions are compiled on first use, on
 disk. They run on ``numba.get_num_threads()`` threads: all cores, unless the environment variable ``NUMBA_NUM_THREADS``
 or ``numba.set_num_threads`` says fewer. joblib sets that variable in its worker processes, to the cores divided by the
 workers, so nothing is oversubscribed there. Numba knows nothing of ``OMP_NUM_THREADS`` and of threadpoolctl.
+
+A process that was forked from one with Numba's threads has none of them, and GNU OpenMP would end it where it asks for
+them. It runs the same loop on one thread, which is compiled on its own.
 """
 
 from __future__ import annotations
 
-from threading import Lock
+import os
+from threading import RLock
 
 import numpy as np
 from numba import njit, prange
+
+from shallowda.kernels.threads import numba_threads_lost
 
 __all__ = ["absolute_differences", "chi_squared"]
 
@@ -26,7 +32,10 @@ _TILE = 32  # rows of X that meet four rows of Y while these are in the cache
 _FAST = {"reassoc", "nsz", "contract"}
 
 # One of Numba's thread pools ends the process when two Python threads enter it, and two would share the cores anyway.
-_LOCK = Lock()
+_LOCK = RLock()  # a signal's handler may fork while this thread has it
+
+if hasattr(os, "register_at_fork"):  # a child must inherit neither this lock nor Numba's compiler held by other threads
+    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 
 
 def absolute_differences(X: np.ndarray, Y: np.ndarray | None, out: np.ndarray) -> None:
@@ -54,8 +63,9 @@ def chi_squared(X: np.ndarray, Y: np.ndarray | None, out: np.ndarray) -> None:
 
 def _run(X: np.ndarray, Y: np.ndarray | None, out: np.ndarray, chi2: bool) -> None:
     rows = _readonly(X)
-    with _LOCK:  # a process forked after the first call must not come here: GNU OpenMP ends it (joblib's loky is fine)
-        _pair_sums(rows, rows if Y is None else _readonly(Y), out, Y is None, chi2)
+    with _LOCK:
+        pair_sums = _pair_sums_alone if numba_threads_lost() else _pair_sums
+        pair_sums(rows, rows if Y is None else _readonly(Y), out, Y is None, chi2)
 
 
 def _readonly(X: np.ndarray) -> np.ndarray:
@@ -97,17 +107,28 @@ def _chi2(X, i, Y, j0, j1, j2, j3):
     return s0, s1, s2, s3
 
 
+@njit(cache=True)
+def _tile(X, Y, out, symmetric, chi2, start):
+    last = len(Y) - 1
+    for j in range(start if symmetric else 0, len(Y), 4):
+        # the last group repeats the last row instead of being shorter
+        j1, j2, j3 = min(j + 1, last), min(j + 2, last), min(j + 3, last)
+        for i in range(start, min(start + _TILE, len(X))):
+            sums = _chi2(X, i, Y, j, j1, j2, j3) if chi2 else _absolute(X, i, Y, j, j1, j2, j3)
+            out[i, j], out[i, j1], out[i, j2], out[i, j3] = sums
+
+
 @njit(parallel=True, cache=True)
 def _pair_sums(X, Y, out, symmetric, chi2):
-    last = len(Y) - 1
     tiles = (len(X) + _TILE - 1) // _TILE
     for turn in prange(tiles):
         # tiles from both ends in turn: each thread's share has as much above the diagonal
         half = int(turn) // 2
-        start = _TILE * (tiles - 1 - half if turn % 2 else half)
-        for j in range(start if symmetric else 0, len(Y), 4):
-            # the last group repeats the last row instead of being shorter
-            j1, j2, j3 = min(j + 1, last), min(j + 2, last), min(j + 3, last)
-            for i in range(start, min(start + _TILE, len(X))):
-                sums = _chi2(X, i, Y, j, j1, j2, j3) if chi2 else _absolute(X, i, Y, j, j1, j2, j3)
-                out[i, j], out[i, j1], out[i, j2], out[i, j3] = sums
+        _tile(X, Y, out, symmetric, chi2, _TILE * (tiles - 1 - half if turn % 2 else half))
+
+
+@njit(cache=True)
+def _pair_sums_alone(X, Y, out, symmetric, chi2):
+    # not the same function compiled in another way: the cache on disk goes by name and would mix them up
+    for start in range(0, len(X), _TILE):
+        _tile(X, Y, out, symmetric, chi2, start)

@@ -1,9 +1,10 @@
-"""Work on parts of a range, on the threads that BLAS may use."""
+"""Work on parts of a range, on the threads that BLAS may use; and what becomes of threads when a process is forked."""
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +12,30 @@ from functools import cache
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["in_threads", "parts"]
+__all__ = ["in_threads", "numba_threads_lost", "parts"]
 
 _one_at_a_time = threading.Lock()
 if hasattr(os, "register_at_fork"):  # a child must not inherit a lock that a thread of its parent holds
     release = _one_at_a_time.release
     os.register_at_fork(before=_one_at_a_time.acquire, after_in_parent=release, after_in_child=release)
+
+_numba_lost = False
+
+
+def _look_for_numba() -> None:
+    """In a child that was just forked: whether its parent had Numba's threads. Any program may have started them."""
+    global _numba_lost
+    if "numba" in sys.modules:  # a release that has no such name may have started them
+        _numba_lost = bool(getattr(sys.modules.get("numba.np.ufunc.parallel"), "_is_initialized", True))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_look_for_numba)
+
+
+def numba_threads_lost() -> bool:
+    """Whether this process was forked from one with Numba's threads, so that it must not ask Numba for threads."""
+    return _numba_lost
 
 
 def parts(length: int, step: int) -> list[slice]:

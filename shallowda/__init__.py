@@ -20,9 +20,13 @@ _STUB = (_pkgutil.get_data(__name__, "__init__.pyi") or b"").decode("utf-8")
 #: Module that defines each public name; public modules stand under the name of this package.
 EXPORTS = {name: module for module, name in _re.findall(r"^from (\S+) import (\w+) as", _STUB, _re.MULTILINE)}
 
-_first_import = _threading.Lock()
+_first_import = _threading.RLock()  # the first import may fork
+if hasattr(_os, "register_at_fork"):  # a child must not inherit a lock that a thread of its parent holds
+    _os.register_at_fork(
+        before=_first_import.acquire, after_in_parent=_first_import.release, after_in_child=_first_import.release
+    )
 
-__all__ = sorted(name for name, module in EXPORTS.items() if module != __name__)  # noqa: PLE0605: it is a list of str
+__all__ = sorted(name for name, module in EXPORTS.items() if module != __name__)
 
 
 def __getattr__(name: str) -> object:

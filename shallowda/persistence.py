@@ -8,6 +8,7 @@ is larger than memory.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -20,7 +21,6 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import scipy
@@ -30,6 +30,7 @@ from sklearn.base import BaseEstimator
 import shallowda
 from shallowda._version import __version__
 from shallowda.core.estimator import kept_types
+from shallowda.core.files import replacing
 from shallowda.core.messages import warn
 from shallowda.kernels.planning import available_memory
 from shallowda.pipeline import refuse_learned_mark
@@ -70,13 +71,15 @@ _PLAIN = {"ObjectNode", "TupleNode"}  # loaders that fill an object and call not
 _NAMED = {"FunctionNode", "ObjectNode", "TypeNode"}  # loaders that look for a name in a module
 _SCHEMA = "schema.json"  # where skops says how the objects are made
 _SCHEMA_BYTES = 2**28  # of the largest schema that is read: a million nodes
+_SUMS = "sha256.json"  # checksums of the schema and of every part that it names; older files have none
 _NODE_BYTES = 2**10  # of memory that a node of the schema may stand for, besides its array
 
 
 def save(model: BaseEstimator, path: str | os.PathLike) -> None:
     """Write a model, or a whole Pipeline, to a file.
 
-    The file appears under its name when it is complete; a file of that name is replaced.
+    The file appears under its name, or where a symbolic link of that name leads, when it is complete. A file that is
+    there is replaced, and its permissions are kept.
 
     Parameters
     ----------
@@ -110,24 +113,22 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
     if not isinstance(model, BaseEstimator):
         raise TypeError(f"model must be an estimator; it is a {type(model).__name__}.")
     refuse_learned_mark(model)
-    path = Path(path)
-    scratch = path.with_name(f".{uuid4().hex}")  # of this call only: threads may save to one path
     content = {"format": _FORMAT, "versions": _versions(), "model": model}
-    try:
-        with open(scratch, "xb") as file:
-            try:
-                skops.dump(content, file, compression=zipfile.ZIP_DEFLATED)
-            except RecursionError as error:
-                raise ValueError(
-                    "model holds itself, so it cannot be written. Requests of metadata (set_fit_request and the like) "
-                    "do that: save a model without them, and pass sample_domain step by step."
-                ) from error
-            file.flush()
-            os.fsync(file.fileno())
-        _findable(scratch)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with replacing(path) as scratch, open(scratch, "r+b") as file:
+        try:
+            skops.dump(content, file, compression=zipfile.ZIP_DEFLATED)
+        except RecursionError as error:
+            raise ValueError(
+                "model holds itself, so it cannot be written. Requests of metadata (set_fit_request and the like) "
+                "do that: save a model without them, and pass sample_domain step by step."
+            ) from error
+        with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+            schema = _schema(archive)
+            _require_findable(schema)
+            sums = {name: _checksum(archive, name) for name in sorted({_SCHEMA, *_files(schema)})}
+            archive.writestr(_SUMS, json.dumps(sums))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load(path: str | os.PathLike, *, trusted: Collection[str] = ()) -> Any:
@@ -239,22 +240,28 @@ def _unknown(skops: ModuleType, source: Path | io.BytesIO, trusted: Collection[s
 def _checked(path: Path) -> Path | io.BytesIO:
     """A model file that is safe to be given to skops, under the names that its types have now.
 
-    Refused is an archive that calls something of this package, or stands for more than there is memory for.
+    Refused is an archive that calls something of this package, stands for more than there is memory for, or does not
+    match its checksums. These find damage, and parts that do not belong together; who forges a file forges them too.
     """
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         if any(part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for part in parts):
             raise ValueError("it is compressed in another way")
-        schema = _schema(archive)
+        schema, sizes = _schema(archive), {part.filename: part.file_size for part in parts}
         moved = [node for node in _nodes(schema) if _now(node) != node["__module__"]]
         for node in moved:
             node["__module__"] = _now(node)
         for node in _nodes(schema):
             if node["__loader__"] not in _PLAIN and f"{node['__module__']}.{node['__class__']}" in known_types():
                 raise ValueError(f"the name {node['__class__']} stands where something is called")
-        size, free = 2 * _weight(schema, {part.filename: part.file_size for part in parts}, {}), available_memory()
+        size, free = 2 * _weight(schema, sizes, {}), available_memory()
         if size > free:  # twice: as read, and as an array
             raise ValueError(f"it unpacks to {size:.1e} bytes, and {free:.1e} are free")
+        if _SUMS in sizes:
+            sums = json.loads(_read(archive, _SUMS))
+            for name in sorted({_SCHEMA, *_files(schema)}):  # now that it is known how much there is to be read
+                if _checksum(archive, name) != sums[name]:
+                    raise ValueError(f"{name} does not match its checksum")
         return _renamed(archive, schema) if moved else path
 
 
@@ -266,11 +273,10 @@ def _now(node: dict) -> str:
 
 def _renamed(archive: zipfile.ZipFile, schema: Any) -> io.BytesIO:
     """The archive with another schema, in memory; without parts that the schema does not name, which weigh nothing."""
-    named = {node["file"] for node in _nodes(schema) if isinstance(node.get("file"), str)}
     copy = io.BytesIO()
     with zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED) as written:
         written.writestr(_SCHEMA, json.dumps(schema))
-        for name in sorted(named & set(archive.namelist())):
+        for name in sorted(_files(schema) & set(archive.namelist())):
             written.writestr(name, archive.read(name))
     copy.seek(0)
     return copy
@@ -278,9 +284,28 @@ def _renamed(archive: zipfile.ZipFile, schema: Any) -> io.BytesIO:
 
 def _schema(archive: zipfile.ZipFile) -> Any:
     """What an archive holds, as nested lists and dicts."""
-    if archive.getinfo(_SCHEMA).file_size > _SCHEMA_BYTES:
-        raise ValueError("its schema is too long")
-    return json.loads(archive.read(_SCHEMA))
+    return json.loads(_read(archive, _SCHEMA))
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A part that is text, if it is not too long."""
+    if archive.getinfo(name).file_size > _SCHEMA_BYTES:
+        raise ValueError(f"its {name} is too long")
+    return archive.read(name)
+
+
+def _checksum(archive: zipfile.ZipFile, name: str) -> str:
+    """SHA-256 of a part, which is read in pieces."""
+    digest = hashlib.sha256()
+    with archive.open(name) as part:
+        while piece := part.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _files(schema: Any) -> set[str]:
+    """Names of the parts that a schema names."""
+    return {node["file"] for node in _nodes(schema) if isinstance(node.get("file"), str)}
 
 
 def _nodes(part: Any) -> Iterator[dict]:
@@ -309,15 +334,14 @@ def _weight(part: Any, sizes: dict[str, int], known: dict[int, int]) -> int:
     return size
 
 
-def _findable(path: Path) -> None:
-    """Refuse a model file that names what no module has under that name."""
-    with zipfile.ZipFile(path) as archive:
-        for node in _nodes(_schema(archive)):
-            module, name = node["__module__"], node["__class__"]
-            if node["__loader__"] in _NAMED and not hasattr(sys.modules.get(module), name):
-                raise TypeError(
-                    f"model holds {module}.{name}, which no program could find again. Define it at the top of a module."
-                )
+def _require_findable(schema: Any) -> None:
+    """Refuse a model whose schema names what no module has under that name."""
+    for node in _nodes(schema):
+        module, name = node["__module__"], node["__class__"]
+        if node["__loader__"] in _NAMED and not hasattr(sys.modules.get(module), name):
+            raise TypeError(
+                f"model holds {module}.{name}, which no program could find again. Define it at the top of a module."
+            )
 
 
 @contextmanager

@@ -10,11 +10,10 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
-from uuid import uuid4
 
 import numpy as np
 import typer
@@ -22,6 +21,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 from typer.core import TyperGroup
+
+from shallowda.core.files import replacing
 
 if TYPE_CHECKING:
     from shallowda.datasets.tables import Table
@@ -465,9 +466,8 @@ def require(option: str, extra: str, *packages: str) -> None:
         raise ImportError(f'{option} needs {" and ".join(missing)}: pip install "shallowda[{extra}]"')
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Context with a name beside `path` to write to.
+def atomic(path: Path) -> AbstractContextManager[Path]:
+    """Context with a name beside `path`, of the same ending, to write to.
 
     The file appears under its own name, or where a link leads, when it is complete.
 
@@ -475,17 +475,12 @@ def atomic(path: Path) -> Iterator[Path]:
     ----------
     path : Path
 
-    Yields
-    ------
-    scratch : Path
+    Returns
+    -------
+    context : context manager
+        Of the Path to write to.
     """
-    path = path.resolve()
-    scratch = path.with_name(f".{uuid4().hex}{path.suffix}")
-    try:
-        yield scratch
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    return replacing(path, suffix=path.resolve().suffix)
 
 
 def write_all(writers: Mapping[str, tuple[str | Path, Callable[[], object]]]) -> tuple[dict[str, str], dict[str, str]]:

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import DTypeLike
 from sklearn.utils import check_scalar
 
+from shallowda.core.files import replacing
 from shallowda.features._networks import open_network
 from shallowda.features._samples import in_batches
 from shallowda.kernels.arrays import Array, namespace, to_numpy
@@ -256,27 +256,22 @@ def _in_memory(blocks: Iterator[np.ndarray], n: int | None, dtype: np.dtype) -> 
 
 def _in_file(blocks: Iterator[np.ndarray], path: Path, dtype: np.dtype) -> np.ndarray:
     """Rows in a file, which gets its name when it is complete."""
-    scratch = path.with_name(f".{uuid4().hex}")
 
     def header(file: Any, n: int, d: int) -> None:  # NumPy pads it, so that it has one length for every n
         about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (n, d)}
         file.seek(0)
         np.lib.format.write_array_header_1_0(file, about)
 
-    try:
-        with open(scratch, "xb") as file:
-            n = d = 0
-            for block in blocks:
-                if n == 0:
-                    header(file, n, d := block.shape[1])
-                file.write(block.data)
-                n += len(block)
-            header(file, n, d)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with replacing(path) as scratch, open(scratch, "wb") as file:
+        n = d = 0
+        for block in blocks:
+            if n == 0:
+                header(file, n, d := block.shape[1])
+            file.write(block.data)
+            n += len(block)
+        header(file, n, d)
+        file.flush()
+        os.fsync(file.fileno())
     return np.load(path, mmap_mode="r")
 
 

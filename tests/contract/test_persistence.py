@@ -1,6 +1,7 @@
 """Model files: what goes in comes out, and nothing in a file is executed."""
 
 import functools
+import io
 import json
 import os
 import pickle
@@ -146,10 +147,15 @@ def test_a_file_that_would_run_a_command_is_refused(path, tmp_path):
     assert not trace.exists()
 
 
+def parts_of(path):
+    """Contents of a model file, without the checksums: who forges a file leaves them out."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if name != "sha256.json"}
+
+
 def test_a_known_type_renamed_inside_the_file_is_refused(path, tmp_path):
     shallowda.save(CORAL().fit(X, y), path)
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts = parts_of(path)
     schema = (
         parts["schema.json"]
         .decode()
@@ -177,8 +183,7 @@ def test_a_pickle_is_not_read(path):
 
 def test_an_array_of_pickled_objects_is_not_read(path, tmp_path):
     shallowda.save(CORAL().fit(X, y), path)
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts = parts_of(path)
     np.save(tmp_path / "bomb.npy", np.array([Bomb()], dtype=object))
     forged = tmp_path / "forged.skops"
     with zipfile.ZipFile(forged, "w") as archive:
@@ -313,6 +318,80 @@ def test_flipped_bytes_are_an_error_or_do_no_harm(path):
             np.testing.assert_array_equal(again.predict(Xt), model.predict(Xt))
     assert errors
     assert all("damaged" in text or "not loaded" in text or "not written" in text for text in errors)
+
+
+def rewritten(path, **contents):
+    """The archive with other contents of some parts, which the zip format finds nothing wrong with."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in (parts | contents).items():
+            if content is not None:
+                archive.writestr(name, content)
+
+
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def test_arrays_that_are_not_those_saved_are_damage(path, monkeypatch):
+    shallowda.save(CORAL().fit(X, y), path)
+    whole = path.read_bytes()
+    arrays = {name: np.load(io.BytesIO(part)) for name, part in parts_of(path).items() if name.endswith(".npy")}
+    matrices = [name for name, array in arrays.items() if array.ndim == 2]
+    assert matrices
+    monkeypatch.setattr(skops.io, "load", lambda *args, **options: pytest.fail("something was made"))
+    for name in matrices:
+        for other in (np.full_like(arrays[name], np.nan), arrays[name][:-1], arrays[name] + 1):
+            path.write_bytes(whole)
+            rewritten(path, **{name: npy(other)})
+            for reads in (shallowda.load, persistence.unknown_types):
+                with pytest.raises(ValueError, match=f"damaged: {name} does not match"):
+                    reads(path)
+
+
+def test_a_schema_that_is_not_the_one_saved_is_damage(path):
+    shallowda.save(CORAL(ridge=2.0).fit(X, y), path)
+    schema = parts_of(path)["schema.json"]
+    assert b"2.0" in schema
+    rewritten(path, **{"schema.json": schema.replace(b"2.0", b"3.0")})
+    with pytest.raises(ValueError, match=r"damaged: schema\.json does not match"):
+        shallowda.load(path)
+
+
+@pytest.mark.parametrize("sums", ["", "[]", "3", "{}", '{"schema.json": null}', "[" * 10**5])
+def test_checksums_that_say_nothing_are_damage(path, sums):
+    shallowda.save(CORAL().fit(X, y), path)
+    rewritten(path, **{"sha256.json": sums})
+    with pytest.raises(ValueError, match="damaged"):
+        shallowda.load(path)
+
+
+def test_a_part_that_is_gone_is_damage(path):
+    shallowda.save(CORAL().fit(X, y), path)
+    name = next(name for name in parts_of(path) if name.endswith(".npy"))
+    rewritten(path, **{name: None})
+    with pytest.raises(ValueError, match="damaged"):
+        shallowda.load(path)
+
+
+def test_files_without_checksums_are_read(path):
+    model = CORAL().fit(X, y)
+    shallowda.save(model, path)
+    rewritten(path, **{"sha256.json": None})
+    np.testing.assert_array_equal(shallowda.load(path).predict(Xt), model.predict(Xt))
+
+
+def test_checksums_are_of_every_part_and_checked_after_the_size(path, monkeypatch):
+    shallowda.save(JDA(3, kernel="rbf").fit(X, y), path)
+    with zipfile.ZipFile(path) as archive:
+        assert set(json.loads(archive.read("sha256.json"))) == set(archive.namelist()) - {"sha256.json"}
+    monkeypatch.setattr(persistence, "available_memory", lambda: 0)
+    monkeypatch.setattr(persistence, "_checksum", lambda *args: pytest.fail("unpacked before its size was known"))
+    with pytest.raises(ValueError, match="are free"):
+        shallowda.load(path)
 
 
 def test_an_archive_of_something_else(path):

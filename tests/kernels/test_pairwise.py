@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -313,17 +314,19 @@ def test_identical_rows_have_no_median_distance():
 @pytest.mark.parametrize("chi2", [False, True])
 def test_numba_functions_as_python(chi2, monkeypatch):
     """The lines themselves, uncompiled, so that coverage sees them."""
-    for name in ("_absolute", "_chi2", "_chi2_term"):
-        monkeypatch.setattr(jit, name, getattr(jit, name).py_func)
     A, B = ROWS[:70], COLUMNS[:35]
     compiled, python = np.zeros((70, 35)), np.zeros((70, 35))
     (jit.chi_squared if chi2 else jit.absolute_differences)(A, B, compiled)
-    jit._pair_sums.py_func(A, B, python, False, chi2)
-    np.testing.assert_allclose(python, compiled, rtol=1e-12)
-    upper = np.zeros((70, 70))
-    jit._pair_sums.py_func(A, A, upper, True, chi2)
+    for name in ("_absolute", "_chi2", "_chi2_term", "_tile"):
+        monkeypatch.setattr(jit, name, getattr(jit, name).py_func)
     expected = -Kernel("additive_chi2")(A) if chi2 else cdist(A, A, "cityblock")
-    np.testing.assert_allclose(np.triu(upper), np.triu(expected), rtol=1e-12, atol=1e-15)
+    for pair_sums in (jit._pair_sums, jit._pair_sums_alone):
+        python[:] = 0
+        pair_sums.py_func(A, B, python, False, chi2)
+        np.testing.assert_allclose(python, compiled, rtol=1e-12)
+        upper = np.zeros((70, 70))
+        pair_sums.py_func(A, A, upper, True, chi2)
+        np.testing.assert_allclose(np.triu(upper), np.triu(expected), rtol=1e-12, atol=1e-15)
 
 
 def test_number_of_threads_is_respected():
@@ -347,6 +350,87 @@ def test_python_threads_may_meet_in_numba():
     found = joblib.Parallel(4, backend="threading")(joblib.delayed(Kernel("laplacian"))(ROWS) for _ in range(8))
     for K in found:
         np.testing.assert_array_equal(K, expected)
+
+
+FORKING = """
+import multiprocessing, os, signal, sys, threading, time
+import numpy as np
+from shallowda.kernels.pairwise import Kernel
+
+def in_child(work):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(300)  # ends a child that waits for ever
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+
+A = np.random.default_rng(0).random((203, 7))
+B = A[:66].astype(np.float32)
+kernels = Kernel("laplacian"), Kernel("chi2")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize(
+    "code",
+    [
+        # kernels before the fork, in the child, and in a child of that
+        """
+expected = [kernel(*rows) for kernel in kernels for rows in ((A,), (A, A[:9]), (B,))]
+
+def same():
+    found = [kernel(*rows) for kernel in kernels for rows in ((A,), (A, A[:9]), (B,))]
+    for K, as_before in zip(found, expected, strict=True):
+        np.testing.assert_allclose(K, as_before, rtol=1e-6 if K.dtype == np.float32 else 1e-13)
+
+in_child(lambda: (same(), in_child(same)))
+same()
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    found = pool.map_async(kernels[0], [A, A]).get(300)
+np.testing.assert_allclose(found, [expected[0]] * 2, rtol=1e-13)
+""",
+        # threads that a program of Numba's own started
+        """
+import numba
+
+@numba.njit(parallel=True)
+def double(a):
+    return 2 * a
+
+double(A)
+assert "shallowda.kernels._jit_pairwise" not in sys.modules
+in_child(lambda: kernels[0](A))
+""",
+        # a thread is in the functions, and imports, while another one forks
+        """
+import shallowda
+from shallowda.kernels import _jit_pairwise as jit
+
+held = threading.Event()
+
+def hold():
+    with jit._LOCK, shallowda._first_import:
+        held.set()
+        time.sleep(0.5)
+
+holder = threading.Thread(target=hold)
+holder.start()
+held.wait()
+in_child(lambda: (kernels[0](A), shallowda.CORAL))
+holder.join()
+kernels[0](A)
+""",
+    ],
+    ids=["used", "numba", "locked"],
+)
+def test_a_forked_process_computes_the_same(code):
+    subprocess.run([sys.executable, "-c", FORKING + code], check=True, timeout=600)
 
 
 def test_products_do_without_numba():
