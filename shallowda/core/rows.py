@@ -131,7 +131,7 @@ def require_range(X: Array, name: str = "X", *, degree: int = 4, small: bool = T
         size = "large" if peak > 1 else "small"
         raise ValueError(
             f"{name} is so {size} (the largest modulus is {peak:.1e}) that powers of it "
-            f"{'overflow' if peak > 1 else 'vanish'}. Scale the features, for example with StandardScaler."
+            f"{'overflow' if peak > 1 else 'vanish'}. Scale the features: divide them by a constant of that size."
         )
 
 

@@ -79,6 +79,7 @@ def test_no_variance_above_the_order_where_lanczos_takes_over():
         TCAEstimator(3).fit(np.zeros((1500, 750)), y)
 
 
+@pytest.mark.filterwarnings("ignore:mu='a_distance' is not determined")  # by so few rows
 def test_balance_factor_is_that_of_the_pass_that_was_kept():
     generator = np.random.default_rng(15)
     labels = generator.integers(0, 3, 60)

@@ -488,11 +488,22 @@ def test_what_was_fitted_is_kept_when_the_diagnosis_fails(files, invoke, monkeyp
     assert "Shift: not measured." in Path("r.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_features_that_are_tiny(files, invoke):
+def test_features_in_a_unit_out_of_range(files, invoke):
     np.savez("s.npz", X=XS * 1e-200, y=CODES)
     np.save("t.npy", XT * 1e-200)
-    done = invoke("adapt", "s.npz", "t.npy", "--method", "CORAL", "--out", "p.csv", "--model", "m.skops")
+    done = invoke("adapt", "s.npz", "t.npy", "--method", "CORAL", "--out", "p.csv")
+    assert done.exit_code == 1
+    assert "X is so small" in done.stderr
+    assert "divide them by a constant" in done.stderr
+
+
+def test_what_was_computed_before_an_error_is_not_lost(files, invoke, monkeypatch):
+    def fails(*_):
+        raise ValueError("it cannot be measured")
+
+    monkeypatch.setattr("shallowda.commands.adapt._shift", fails)
+    arguments = ("adapt", "source.npz", "target.npz", "--method", "CORAL", "--out", "p.csv", "--model", "m.skops")
+    done = invoke(*arguments)
     assert done.exit_code == 1
     assert "Error: Looking at the shift failed: " in done.stderr
     assert len(table(Path("p.csv").read_text())) == 40
