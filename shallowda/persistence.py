@@ -8,6 +8,7 @@ is larger than memory.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -349,7 +350,10 @@ def _damage(path: Path) -> Iterator[None]:
     """Whatever goes wrong in reading an archive, as one error that names the file."""
     try:
         yield
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # no such file, no permission, a broken disk
+            raise
+        # an invalid argument is a place before the beginning of the file, which the archive names
         raise ValueError(f"{path} is no model file of shallowda.save, or is damaged: {error}") from error
 
 

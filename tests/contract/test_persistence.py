@@ -302,6 +302,17 @@ def test_a_damaged_file(path, kept):
         shallowda.load(path)
 
 
+def test_parts_before_the_beginning_of_the_file_are_damage(path):
+    """What a flipped bit in the archive's last record does."""
+    shallowda.save(CORAL().fit(X, y), path)
+    data = bytearray(path.read_bytes())
+    place = data.rfind(b"PK\5\6") + 16  # where its directory is said to begin
+    data[place : place + 4] = (int.from_bytes(data[place : place + 4], "little") + 10**6).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="damaged"):
+        shallowda.load(path)
+
+
 def test_flipped_bytes_are_an_error_or_do_no_harm(path):
     model = CORAL().fit(X, y)
     shallowda.save(model, path)

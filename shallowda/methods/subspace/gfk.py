@@ -10,12 +10,14 @@ B. Gong, Y. Shi, F. Sha, K. Grauman. Geodesic flow kernel for unsupervised domai
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 from sklearn.cross_decomposition import PLSRegression
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import StrOptions
 
 from shallowda.core.catalogue import Card
@@ -148,7 +150,10 @@ def _pls_basis(X: Array, domains: Domains, k: int) -> Array:
     if domains.n_classes < 2:
         raise ValueError("source_basis='pls' needs at least two classes in the source. Use source_basis='pca'.")
     Y = np.eye(domains.n_classes)[domains.labels[domains.source]]
-    weights = PLSRegression(n_components=k, scale=False).fit(to_numpy(domains.source_rows(X)), Y).x_weights_
+    with warnings.catch_warnings():
+        # Two directions that explain equally much change places from step to step; both of them are kept.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        weights = PLSRegression(n_components=k, scale=False).fit(to_numpy(domains.source_rows(X)), Y).x_weights_
     used = np.linalg.norm(weights, axis=0) > 0.5  # columns left at zero once the labels are explained
     return from_numpy(scipy.linalg.qr(weights[:, used], mode="economic")[0], X)
 
