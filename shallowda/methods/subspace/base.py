@@ -19,6 +19,7 @@ __all__ = ["Subspace", "SubspaceAdapter", "principal_subspaces"]
 
 _DEFAULT = 30
 _AUTO_LIMIT = 100  # dimensions searched by "auto"
+_NO_DISAGREEMENT = 1e-6  # D(k) that is round-off
 _FULL_DISAGREEMENT = 0.995  # D(k) that counts as 1: the measure to two decimals
 
 
@@ -45,7 +46,7 @@ def principal_subspaces(Xs: Rows, Xt: Rows, n_components: int | str | None) -> t
     n_components : int, "auto" or None
         None: 30, but at most half the features. "auto": the smallest k at which the subspace disagreement measure
         reaches 1 (to two decimals), looking at most at half the features and at 100; where it does not, the k of its
-        maximum.
+        maximum; where it is zero throughout, all that it looks at.
 
     Returns
     -------
@@ -79,7 +80,8 @@ def principal_subspaces(Xs: Rows, Xt: Rows, n_components: int | str | None) -> t
         pooled = pca_basis(both, rank)[1]
         measure = disagreement(source.basis[:, :rank], target.basis[:, :rank], pooled)
         reached = measure >= _FULL_DISAGREEMENT
-        k = int(np.argmax(reached if reached.any() else measure)) + 1
+        agree = measure.max() < _NO_DISAGREEMENT  # at every k, so that nothing speaks for a small one
+        k = rank if agree else int(np.argmax(reached if reached.any() else measure)) + 1
     else:
         k = rank
         if n_components is not None and rank < limit:
@@ -103,7 +105,9 @@ class SubspaceAdapter(MomentAdapter):
 
     def _subspaces(self, source: Rows, target: Rows | None) -> tuple[Subspace, Subspace]:
         n_components = self.n_components
-        if n_components is None and target is None:  # nothing to align: keep what the classifier needs
+        if target is None and not isinstance(
+            n_components, Integral
+        ):  # nothing to align: keep what the classifier needs
             n_components = min(_DEFAULT, source.shape[1])
         subspaces = principal_subspaces(source, source if target is None else target, n_components)
         self.n_components_ = subspaces[0].basis.shape[1]

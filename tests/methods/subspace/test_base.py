@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shallowda import CORAL, GFK, SubspaceAlignment
+from shallowda import CORAL, GFK, NoTargetWarning, SubspaceAlignment
 
 
 @pytest.mark.parametrize("method", [SubspaceAlignment, GFK])
@@ -51,3 +51,16 @@ def test_pls_basis_needs_two_classes(problem):
         GFK(3, source_basis="pls").fit(problem.X, np.zeros(90), sample_domain=problem.domain)
     with pytest.raises(ValueError, match="GFK requires y"):
         GFK(3, source_basis="pls").fit(problem.X, sample_domain=problem.domain)
+
+
+@pytest.mark.filterwarnings("ignore:With all 8 dimensions:UserWarning")
+@pytest.mark.parametrize("method", [SubspaceAlignment, GFK])
+def test_auto_keeps_the_dimensions_where_domains_agree(problem, method):
+    """The measure is zero then, and its maximum would be a matter of rounding."""
+    source = problem.domain >= 0
+    X, y = np.r_[problem.X[source], problem.X[source]], np.r_[problem.truth[source], np.full(source.sum(), -1)]
+    assert method("auto").fit(X, y).n_components_ == 4  # half of the features, as far as it looks
+    with pytest.warns(NoTargetWarning):
+        alone = method("auto").fit(problem.X, problem.truth)
+    with pytest.warns(NoTargetWarning):
+        assert alone.n_components_ == method().fit(problem.X, problem.truth).n_components_
