@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from shallowda.core.contract import Domains
-from shallowda.core.estimator import DomainAwareClassifier, for_base, require_classifier
+from shallowda.core.estimator import DomainAwareClassifier, base_has, for_base, require_classifier
 from shallowda.core.nearest import OneNearestNeighbor
 from shallowda.kernels.arrays import Array, as_dtype, is_numpy, strict_linalg, to_numpy
 
@@ -25,15 +25,6 @@ def _as_given(Z: Array, rows: Array, X: Array) -> Array:
     """Adapted rows in the dtype of the rows, and where the user's X is."""
     Z = as_dtype(Z, rows.dtype)
     return to_numpy(Z) if is_numpy(X) else Z
-
-
-def _base_has(method: str) -> Any:
-    """Check for `available_if`: the base classifier, fitted or to be fitted, has this method."""
-
-    def check(self: BaseAdapter) -> bool:
-        return hasattr(self.estimator_ if hasattr(self, "estimator_") else self._base(), method)
-
-    return check
 
 
 class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAwareClassifier, ABC):
@@ -194,7 +185,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         """
         return self._classify("predict", X, sample_domain)
 
-    @available_if(_base_has("predict_proba"))
+    @available_if(base_has("predict_proba"))
     def predict_proba(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Class probabilities of the base classifier (one-hot for the default nearest neighbour).
 
@@ -209,7 +200,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         """
         return self._classify("predict_proba", X, sample_domain)
 
-    @available_if(_base_has("decision_function"))
+    @available_if(base_has("decision_function"))
     def decision_function(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Decision values of the base classifier.
 

@@ -32,6 +32,7 @@ __all__ = [
     "BACKENDS",
     "DomainAware",
     "DomainAwareClassifier",
+    "base_has",
     "for_base",
     "kept_types",
     "labels_to_score",
@@ -234,6 +235,25 @@ def require_classifier(estimator: Any) -> Any:
             "adapted features, put the predictor after the adapter in a pipeline: shallowda.make_pipeline."
         )
     return estimator
+
+
+def base_has(method: str) -> Callable[[Any], bool]:
+    """Check for `available_if`: the base estimator, fitted or to be fitted, has this method.
+
+    Parameters
+    ----------
+    method : str
+
+    Returns
+    -------
+    check : callable
+        Takes an estimator with `_base`, which makes its unfitted base estimator.
+    """
+
+    def check(estimator: Any) -> bool:
+        return hasattr(estimator.estimator_ if hasattr(estimator, "estimator_") else estimator._base(), method)
+
+    return check
 
 
 def for_base(base: Any, Z: Array) -> Array:

@@ -14,19 +14,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, has_fit_parameter
 
 from shallowda.core.contract import Domains, labels_among, read_domains, read_values, value_array
-from shallowda.core.estimator import DomainAware, for_base, labels_to_score
+from shallowda.core.estimator import DomainAware, base_has, for_base, labels_to_score
 from shallowda.kernels.arrays import Array, strict_linalg, to_numpy
 
 __all__ = ["SourceWeighting"]
-
-
-def _inner_has(method: str) -> Any:
-    """Check for `available_if`: the weighted estimator, fitted or to be fitted, has this method."""
-
-    def check(self: SourceWeighting) -> bool:
-        return hasattr(self.estimator_ if hasattr(self, "estimator_") else self._base(), method)
-
-    return check
 
 
 class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
@@ -138,7 +129,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         X, _ = self._rows(X, sample_domain)
         return getattr(self.estimator_, method)(for_base(self.estimator_, X))
 
-    @available_if(_inner_has("predict"))
+    @available_if(base_has("predict"))
     def predict(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Prediction of the weighted estimator.
 
@@ -154,7 +145,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         """
         return self._called("predict", X, sample_domain)
 
-    @available_if(_inner_has("predict_proba"))
+    @available_if(base_has("predict_proba"))
     def predict_proba(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Class probabilities of the weighted estimator.
 
@@ -170,7 +161,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         """
         return self._called("predict_proba", X, sample_domain)
 
-    @available_if(_inner_has("decision_function"))
+    @available_if(base_has("decision_function"))
     def decision_function(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Decision values of the weighted estimator.
 
