@@ -16,7 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import DomainAwareClassifier, base_has, for_base, require_classifier
 from shallowda.core.nearest import OneNearestNeighbor
-from shallowda.kernels.arrays import Array, as_dtype, is_numpy, strict_linalg, to_numpy
+from shallowda.core.rows import computed_once, first_equal
+from shallowda.kernels.arrays import Array, as_dtype, is_numpy, strict_linalg, take_rows, to_numpy
 
 __all__ = ["BaseAdapter"]
 
@@ -39,6 +40,9 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
     kind = "adapter"
 
     _requires_labels = False
+
+    #: False where both domains have one map: equal rows then get one embedding whatever their domains.
+    _has_source_map = True
 
     @abstractmethod
     def _adapt(self, X: Array, domains: Domains) -> Array | None:
@@ -83,8 +87,10 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         rows = self._placed(X)
         with strict_linalg(rows):
             Z = adapt(rows, domains)
-            if Z is None and whole:
-                Z = self._map(rows, domains.source)
+            if Z is not None:
+                Z = take_rows(Z, self._first_equal(rows, domains.source))
+            elif whole:
+                Z = self._mapped(rows, domains.source)
             Zs = self._rows_to_train_on(rows, Z, domains)
         if Zs is not None:
             self.estimator_ = self._trained(_as_given(Zs, rows, X), domains)
@@ -98,7 +104,15 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         if Z is not None:
             return domains.source_rows(Z)
         source = domains.source_rows(rows)
-        return self._map(source, np.ones(source.shape[0], dtype=bool))
+        return self._mapped(source, np.ones(source.shape[0], dtype=bool))
+
+    def _first_equal(self, rows: Array, source: np.ndarray) -> np.ndarray:
+        """For each row the place of the first one with the same map and values: both get one embedding."""
+        return first_equal(rows, apart=source if self._has_source_map else None)
+
+    def _mapped(self, rows: Array, source: np.ndarray) -> Array:
+        """`_map`, which sees each of equal rows once."""
+        return computed_once(lambda some, index: self._map(some, source[index]), rows, self._first_equal(rows, source))
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> BaseAdapter:
         """Adapt the domains and train the base classifier on the adapted source.
@@ -159,7 +173,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
     def _embedded(self, X: ArrayLike, sample_domain: Any) -> Array:
         X, source = self._rows(X, sample_domain)
         rows = self._placed(X)
-        return _as_given(self._beside(rows)._map(rows, source), rows, X)
+        return _as_given(self._beside(rows)._mapped(rows, source), rows, X)
 
     def _classify(self, method: str, X: ArrayLike, sample_domain: Any) -> np.ndarray:
         check_is_fitted(self)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import DomainAwareClassifier
+from shallowda.core.rows import computed_once, first_equal
 from shallowda.kernels.arrays import Array, is_numpy, strict_linalg, to_numpy
 
 __all__ = ["DomainClassifier", "decide"]
@@ -61,7 +62,8 @@ class DomainClassifier(DomainAwareClassifier, ABC):
     def _scored(self, X: ArrayLike, sample_domain: Any) -> Array:
         X, _ = self._rows(X, sample_domain)
         rows = self._placed(X)
-        scores = self._beside(rows)._scores(rows)
+        model = self._beside(rows)
+        scores = computed_once(lambda some, _: model._scores(some), rows, first_equal(rows))
         if scores.shape[1] == len(self.classes_) == 2:
             scores = scores[:, 1:] - scores[:, :1]
         return to_numpy(scores) if is_numpy(X) else scores

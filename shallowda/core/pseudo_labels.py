@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from shallowda.core.adapter import BaseAdapter
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import for_base
 from shallowda.core.messages import warn
-from shallowda.kernels.arrays import Array
+from shallowda.kernels.arrays import Array, take_rows
 
 __all__ = ["Pass", "PseudoLabelAdapter", "PseudoLabelMixin", "Solution", "settle"]
 
@@ -205,10 +205,11 @@ class PseudoLabelAdapter(PseudoLabelMixin, BaseAdapter):
     def _adapt(self, X: Array, domains: Domains) -> Array:
         if domains.n_classes == 1:
             warn(f"The source has one class, so {type(self).__name__} adapts to the target as a whole only.")
-        shared = self._prepare(X, domains)
+        shared, first = self._prepare(X, domains), self._first_equal(X, domains.source)
 
         def step(pseudo: np.ndarray | None, quick: bool = False) -> Pass:
             solution = self._pass(shared, domains, pseudo, quick=quick)
+            solution = replace(solution, embedding=take_rows(solution.embedding, first))
             base = self._trained(domains.source_rows(solution.embedding), domains)
             labels = _target_codes(base, solution.embedding, domains)
             return Pass(solution.objective, labels, solution.record, (solution, base))

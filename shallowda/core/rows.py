@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -9,12 +11,14 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_array, validate_data
 
-from shallowda.kernels.arrays import Array, is_foreign, is_lazy, library, namespace
+from shallowda.kernels.arrays import Array, is_foreign, is_lazy, library, namespace, take_rows, to_numpy
 from shallowda.kernels.moments import row_blocks
+from shallowda.kernels.threads import parts
 
-__all__ = ["computed", "read_only", "require_range", "rows_among", "two_samples", "validated_rows"]
+__all__ = ["computed", "computed_once", "first_equal", "read_only", "require_range", "two_samples", "validated_rows"]
 
 _POWERS = {4: {4: 17, 8: 70}, 2: {4: 17, 8: 150}}  # by degree and bytes of a number: exponent that sums of powers allow
+_TELLING_COLUMNS = 8  # that are looked at before whole rows are
 
 
 def computed(X: Any, name: str = "X") -> Any:
@@ -151,33 +155,93 @@ def read_only(rows: np.ndarray) -> np.ndarray:
     return view
 
 
-def rows_among(stored: Array, rows: Array) -> slice | None:
-    """Where rows lie in an array, one after another: their first place, or None.
+def first_equal(rows: Array, *, stored: Array | None = None, apart: np.ndarray | None = None) -> np.ndarray:
+    """Where the first row that equals each row is: among the stored ones, else among the rows themselves.
 
-    Cost: as reading the array once, unless the first row and the last one lie in it at many places.
+    A product of matrices rounds a row by its place among others. Whoever computes with the first of equal rows only
+    gives all of them the same result.
 
     Parameters
     ----------
-    stored : array of shape (n, d)
-    rows : array of shape (m, d), m >= 1
+    rows : array of shape (m, d)
+    stored : array of shape (n, d), optional
+        Of the same library.
+    apart : ndarray of shape (m,), bool, optional
+        Rows that differ in it are not equal.
 
     Returns
     -------
-    place : slice or None
-        None also for arrays other than NumPy's.
+    first : ndarray of shape (m,), int
+        Below n: a place in `stored`. From n on: n plus a place among the rows; ``n + i`` for row i without an equal.
+
+    Notes
+    -----
+    Cost: some columns are sorted, which tells nearly all rows apart where features are continuous. What they leave is
+    read once, in blocks, by the host.
     """
-    if isinstance(stored, np.ndarray) and isinstance(rows, np.ndarray) and stored.dtype == rows.dtype:
-        starts = np.arange(max(len(stored) - len(rows) + 1, 0))
-        for row in (0, len(rows) - 1):
-            for column in range(rows.shape[1]):
-                starts = starts[stored[starts + row, column] == rows[row, column]]
-                if len(starts) < 2:
-                    break
-        for start in starts.tolist():
-            place = slice(start, start + len(rows))
-            if np.array_equal(stored[place], rows):
-                return place
-    return None
+    pool = [rows] if stored is None else [stored, rows]
+    n, d = sum(part.shape[0] for part in pool), rows.shape[1]
+    n_stored = n - rows.shape[0]
+    index = np.arange(n)
+    group = np.zeros(n, dtype=np.intp) if apart is None else apart.astype(np.intp)
+    columns = np.unique(np.linspace(0, d - 1, _TELLING_COLUMNS).astype(int)).tolist()
+    for column in columns:
+        values = np.concatenate([to_numpy(part[:, column]) for part in pool])[index]
+        wanted = np.isin(values, values[index >= n_stored]) if stored is not None else np.ones(len(index), dtype=bool)
+        index, values, group = index[wanted], values[wanted], group[wanted]
+        index, group = _repeated(index, group, values, n_stored)
+        if not len(index):
+            break
+    first = np.arange(n)
+    if len(index):
+        stored_ones = np.count_nonzero(index < n_stored)
+        halves = [(pool[-1], index[stored_ones:] - n_stored, group[stored_ones:])]
+        if stored is not None:
+            halves.insert(0, (stored, index[:stored_ones], group[:stored_ones]))
+        digests = np.concatenate([_digests(*half) for half in halves])
+        _, place, same = np.unique(digests, return_index=True, return_inverse=True)
+        first[index] = index[place][same]
+    return first[n_stored:]
+
+
+def _digests(rows: Array, index: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """16 bytes for each of some rows and its group, the same for equal ones; two unlike rows share them once in 2^128 cases."""
+    found = []
+    for part in parts(len(index), 4096):
+        some = np.column_stack([to_numpy(take_rows(rows, index[part])), group[part]]).astype(np.float64)
+        some += 0.0  # no negative zeros: equal rows have equal bytes
+        found += [blake2b(row, digest_size=16).digest() for row in some]
+    return np.frombuffer(b"".join(found), "V16")
+
+
+def _repeated(index: np.ndarray, group: np.ndarray, values: np.ndarray, n_stored: int) -> tuple[np.ndarray, np.ndarray]:
+    """Those rows that share group and value with another one, and with at least one that is not stored; new groups."""
+    value = np.unique(values, return_inverse=True)[1]
+    group = np.unique(group * (len(values) + 1) + value, return_inverse=True)[1]
+    size, asking = np.bincount(group), np.bincount(group, weights=index >= n_stored)
+    kept = ((size > 1) & (asking > 0))[group]
+    return index[kept], group[kept]
+
+
+def computed_once(work: Callable[[Array, np.ndarray], Array], rows: Array, first: np.ndarray) -> Array:
+    """Results for all rows, computed for the first of equal ones only.
+
+    Parameters
+    ----------
+    work : callable
+        Takes some of the rows and their places, shape (k,); returns an array with a result for each.
+    rows : array of shape (m, d)
+    first : ndarray of shape (m,), int
+        For each row the place of the first one that equals it, as from `first_equal`.
+
+    Returns
+    -------
+    results : array of shape (m, ...)
+    """
+    index = np.flatnonzero(first == np.arange(len(first)))
+    if len(index) == len(first):
+        return work(rows, index)
+    return take_rows(work(take_rows(rows, index), index), np.searchsorted(index, first))
 
 
 def two_samples(Xs: ArrayLike, Xt: ArrayLike, at_least: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -150,6 +150,28 @@ def test_rows_are_mapped_one_by_one(method, problem):
 # -- which rows are target ---------------------------------------------------------------------------------------------
 
 
+def test_equal_rows_have_one_embedding_and_one_prediction(method, problem):
+    """A product of matrices rounds a row by its place, and that would decide between copies with unlike labels."""
+    place = np.random.default_rng(2).integers(0, 90, 60)
+    first = np.array([np.flatnonzero(place == one)[0] for one in place])
+    domain = problem.domain[place]
+    for variant in method.variants:
+        model = method.fitted(variant)
+        predicted = model.predict(problem.X[place], sample_domain=domain)
+        np.testing.assert_array_equal(predicted, predicted[first])
+        if method.transforms:
+            Z = to_numpy(model.transform(problem.X[place], sample_domain=domain))
+            np.testing.assert_array_equal(Z, Z[first])
+            twice = np.concatenate([problem.X, problem.X])
+            marks = np.concatenate([problem.y, problem.y])
+            Z = to_numpy(method.make(variant).fit_transform(twice, marks))
+            np.testing.assert_array_equal(Z[90:], Z[:90])
+            sides = np.repeat([0, -1], 90)
+            Z = to_numpy(model.transform(twice, sample_domain=sides))  # equal rows of either domain: each by its map
+            assert_close(Z[:90], model.transform(problem.X, sample_domain=sides[:90]), 1e-6)
+            assert_close(Z[90:], model.transform(problem.X), 1e-6)
+
+
 def test_sample_domain_decides(method, problem):
     """It says the same as marks, in any codes; and labels of target rows are then not read, whatever they are."""
     target = problem.domain < 0

@@ -19,8 +19,8 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from shallowda.core.adapter import BaseAdapter
 from shallowda.core.kernel_mixin import KERNEL_CONSTRAINTS, KernelMixin
 from shallowda.core.messages import warn
-from shallowda.core.rows import rows_among
-from shallowda.kernels.arrays import Array, as_dtype, namespace
+from shallowda.core.rows import first_equal
+from shallowda.kernels.arrays import Array, as_dtype, merge_rows, namespace, take_rows
 from shallowda.kernels.moments import Moments
 from shallowda.kernels.operators import Nystroem
 from shallowda.kernels.spaces import KernelSpace, LinearDual, LinearSample, PrimalSpace, Space, linear_dual
@@ -37,6 +37,8 @@ _LOCAL = ("rbf", "laplacian", "chi2")  # kernels whose values grow alike as gamm
 
 class SpectralAdapter(KernelMixin, BaseAdapter):
     """Shared parameters, solve and out-of-sample map."""
+
+    _has_source_map = False
 
     _parameter_constraints: dict = {
         **KERNEL_CONSTRAINTS,
@@ -134,8 +136,17 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
         return not self._is_linear and self.kernel != "precomputed" and self.n_landmarks is None
 
     def _map(self, X: Array, source: np.ndarray) -> Array:
-        place = rows_among(self.X_fit_, X) if self._keeps_rows else None
-        if place is not None:
-            return self.embedding_[place].copy()  # a caller may write into it
+        if not self._keeps_rows:
+            return self._projected(X)
+        first, n = first_equal(X, stored=self.X_fit_), self.X_fit_.shape[0]
+        known = first < n
+        if not known.any():
+            return self._projected(X)
+        Z = take_rows(self.embedding_, first[known])
+        if known.all():
+            return Z
+        return merge_rows(known, Z, as_dtype(self._projected(take_rows(X, np.flatnonzero(~known))), Z.dtype))
+
+    def _projected(self, X: Array) -> Array:
         rows = X if self._is_linear else self._kernel_to(X)
         return rows @ as_dtype(self.components_.T, rows.dtype)

@@ -77,8 +77,9 @@ class TCAEstimator(SpectralAdapter, MomentAdapter):
     X_fit_ : ndarray of shape (n_samples, n_features)
         Training rows (with `n_landmarks`, the landmarks); nonlinear kernels only.
     embedding_ : ndarray of shape (n_samples, k)
-        Adapted training rows; exact nonlinear kernels only. Rows that come back to `transform` or `predict` as they
-        lay in the training rows, such as the target rows, are looked up here: no kernel value is computed again.
+        Adapted training rows; exact nonlinear kernels only. Rows that `transform` or `predict` sees again, such as the
+        target rows, are looked up here: no kernel value is computed again, and the result is that of `fit` to the last
+        bit.
     kernel_error_ : float
         With `n_landmarks`: relative error of the kernel matrix in columns that are no landmarks.
     plan_ : shallowda.kernels.planning.Plan

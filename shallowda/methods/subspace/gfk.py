@@ -96,6 +96,8 @@ class GFK(SubspaceAdapter):
         aligns_means=False,  # rows are not centred by domain; the paper does that before
     )
 
+    _has_source_map = False
+
     _parameter_constraints: dict = {
         **SubspaceAdapter._parameter_constraints,
         "source_basis": [StrOptions({"pca", "pls"})],

@@ -1,0 +1,137 @@
+"""Rows: equal ones among them, and what estimators inside may do to them."""
+
+import array_api_strict as strict
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from shallowda import ARTL, BDA, CORAL, JDA, TJM, TCAEstimator, pack_domains
+from shallowda.core.rows import computed_once, first_equal
+
+
+def the_first(rows, stored, apart):
+    """By comparing each row with each other."""
+    pool = [*stored, *rows]
+    sides = [None] * len(stored) + list(apart)
+    return [
+        min(
+            place
+            for place, other in enumerate(pool)
+            if np.array_equal(other, row) and (len(stored) or sides[place] == side)
+        )
+        for row, side in zip(rows, apart, strict=True)
+    ]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 15), st.integers(1, 12), st.integers(0, 12))
+def test_the_first_of_equal_rows(seed, m, d, n):
+    """Few values, so that many rows are equal; zeros have signs, and the dtypes differ."""
+    rng = np.random.default_rng(seed)
+    stored = rng.integers(-1, 2, (n, d)) * rng.choice([1.0, -0.0])
+    rows = rng.integers(-1, 2, (m, d)).astype(rng.choice([np.float32, np.float64]))
+    rows[rng.integers(m)] = rows[0]
+    apart = rng.random(m) < 0.5
+    kept = rows.copy()
+    np.testing.assert_array_equal(first_equal(rows), the_first(rows, [], np.zeros(m)))
+    np.testing.assert_array_equal(first_equal(rows, apart=apart), the_first(rows, [], apart))
+    np.testing.assert_array_equal(first_equal(rows, stored=stored), the_first(rows, stored, np.zeros(m)))
+    if n:
+        found = first_equal(strict.asarray(rows.astype(float)), stored=strict.asarray(stored))
+        np.testing.assert_array_equal(found, the_first(rows, stored, np.zeros(m)))
+    np.testing.assert_array_equal(rows, kept)
+
+
+def test_rows_that_differ_in_one_late_column():
+    rows = np.ones((6, 100))
+    rows[[1, 3], 98] = 2
+    np.testing.assert_array_equal(first_equal(rows), [0, 1, 0, 1, 0, 0])
+    np.testing.assert_array_equal(first_equal(rows[1:], stored=rows[:1]), [1, 0, 1, 0, 0])
+
+
+def test_equal_rows_are_computed_once():
+    seen = []
+
+    def doubled(rows, index):
+        seen.append((rows.shape[0], index.tolist()))
+        return 2 * rows
+
+    rows = np.array([[3.0, 1.0], [2.0, 2.0], [3.0, 1.0], [2.0, 2.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(computed_once(doubled, rows, first_equal(rows)), 2 * rows)
+    np.testing.assert_array_equal(computed_once(doubled, rows[:2], first_equal(rows[:2])), 2 * rows[:2])
+    assert seen == [(3, [0, 1, 4]), (2, [0, 1])]
+
+
+# -- in the methods ----------------------------------------------------------------------------------------------------
+
+KERNEL_METHODS = [TCAEstimator, JDA, BDA, TJM, ARTL]
+
+
+@pytest.fixture(scope="module", params=range(4))
+def categories(request):
+    """One-hot rows with many copies, whose labels conflict; source, target, and rows that are new in part."""
+    rng = np.random.default_rng(request.param)
+
+    def rows(n, cards):
+        return np.hstack([np.eye(card)[rng.integers(0, card, n)] for card in cards])
+
+    cards = [(3, 2, 2), (5, 6, 4), (3, 4, 2, 2), (5, 6, 4, 3)][request.param]
+    Xs, Xt, new = rows(130, cards), rows(111, cards), rows(90, cards)
+    return Xs, (Xs[:, 0] + rng.random(130) > 0.9).astype(int), Xt, new
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kernel", ["rbf", "poly", "laplacian", "sigmoid", "cosine", "linear"])
+@pytest.mark.parametrize("kind", KERNEL_METHODS)
+def test_copies_among_categorical_rows(kind, kernel, categories):
+    """Equal rows get one embedding and one prediction, in whichever blocks and order they come; so do rows of fit."""
+    Xs, ys, Xt, new = categories
+    X, y, sample_domain = pack_domains(Xs, ys, Xt)
+    model = kind(kernel=kernel).fit(X, y)
+    order = np.random.default_rng(0).permutation(len(Xt))
+    for rows in (Xt, new):
+        predicted = model.predict(rows)
+        blocks = [model.predict(rows[start : start + 7]) for start in range(0, len(rows), 7)]
+        np.testing.assert_array_equal(np.concatenate(blocks), predicted)
+        np.testing.assert_array_equal(np.concatenate([model.predict(row[None]) for row in rows]), predicted)
+        np.testing.assert_array_equal(model.predict(rows[order % len(rows)]), predicted[order % len(rows)])
+    if hasattr(model, "pseudo_labels_"):
+        np.testing.assert_array_equal(model.predict(Xt), model.pseudo_labels_)
+    if hasattr(model, "transform"):
+        Z = model.fit_transform(X, y)
+        first = first_equal(X)
+        np.testing.assert_array_equal(Z, Z[first])
+        again = model.transform(X, sample_domain=sample_domain)
+        np.testing.assert_array_equal(again, again[first])
+        if kernel != "linear":  # rows of fit are known again
+            np.testing.assert_array_equal(again, Z)
+            np.testing.assert_array_equal(model.transform(Xt[order]), Z[len(Xs) :][order])
+
+
+@pytest.mark.filterwarnings("ignore:Every source row")
+@pytest.mark.parametrize("kind", [TCAEstimator, JDA, BDA, TJM])
+def test_what_transform_returns_may_be_written_into(kind):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((30, 4)), np.repeat([0, 1, -1], 10)
+    model = kind(2, kernel="rbf").fit(X, y)
+    Z = model.transform(X[20:])
+    kept = Z.copy()
+    Z[:] = 0
+    np.testing.assert_array_equal(model.transform(X[20:]), kept)
+
+
+@pytest.mark.filterwarnings("ignore:n_components")
+@pytest.mark.parametrize("kind", [ARTL, CORAL, JDA])
+def test_a_base_classifier_that_works_in_place_changes_nothing(kind):
+    rng = np.random.default_rng(0)
+    X, y = 3 * rng.standard_normal((60, 4)) + 1, np.repeat([0, 1, -1], 20)
+    kept = X.copy()
+    inside, beside = (make_pipeline(StandardScaler(copy=copy), LogisticRegression()) for copy in (False, True))
+    model, other = kind(estimator=inside).fit(X, y), kind(estimator=beside).fit(X, y)
+    np.testing.assert_array_equal(X, kept)
+    np.testing.assert_array_equal(model.predict(X), other.predict(X))
+    if hasattr(model, "transform"):
+        np.testing.assert_array_equal(model.fit_transform(X, y), other.fit_transform(X, y))
