@@ -205,7 +205,7 @@ def first_equal(rows: Array, *, stored: Array | None = None, apart: np.ndarray |
 
 
 def _digests(rows: Array, index: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """16 bytes for each of some rows and its group, the same for equal ones; two unlike rows share them once in 2^128 cases."""
+    """16 bytes for each of some rows and its group: the same for equal ones, and for no others in practice."""
     found = []
     for part in parts(len(index), 4096):
         some = np.column_stack([to_numpy(take_rows(rows, index[part])), group[part]]).astype(np.float64)
