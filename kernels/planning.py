@@ -80,6 +80,10 @@ class Thresholds:
     row_block_bytes: int = 2**27
     #: Kernel values at work at a time where the matrix is not stored (measured: see `operators`).
     tile_bytes: int = TILE_BYTES
+    #: Numbers in an n x n matrix or in the rows, whichever has more, up to which a fit leaves BLAS one thread. With two
+    #: the methods took 0.6 to 3.5 times as long there, above mostly 0.7 to 1 times (measured: 2 cores, OpenBLAS, seven
+    #: sizes from 500 x 50 to 20000 x 200).
+    one_thread_entries: int = 2**22
     #: Memory that a fit may take beyond its input: bytes (int), or a share of what is free (float). Half leaves room
     #: for what the user's own program still does.
     memory_budget: int | float = 0.5

@@ -40,7 +40,7 @@ from shallowda import (
     make_pipeline,
 )
 from shallowda.core.contract import Domains, domain_codes
-from shallowda.core.estimator import DomainAwareClassifier
+from shallowda.core.estimator import DomainAwareClassifier, computing
 from shallowda.core.messages import warn
 from shallowda.diagnosis import Advice, DomainShiftReport, FeatureShift
 from shallowda.kernels.arrays import is_foreign
@@ -273,7 +273,8 @@ class AutoAdapt(DomainAwareClassifier):
         scoring = {"circular": CircularValidation(), "mixed": MixVal()} if self.scoring is None else dict(self.scoring)
         _check_scoring(scoring)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.report_ = _report(X, domains, seed)
+        with computing(X):
+            self.report_ = _report(X, domains, seed)
         self.fallback_ = self._reason(domains)
         candidates = self._prepared(X.shape[1], seed)
         if not domains.has_target:
@@ -478,7 +479,7 @@ def _evaluate_group(
         return [_Record(name, None, None, {}, perf_counter() - started, error, "") for name, _ in members]
     evaluate = memory.cache(_evaluate)
     records = []
-    with shared_moments():
+    with computing(task.X), shared_moments():
         for name, (step_name, last) in members:
             if deadline is not None and time() > deadline and name != SOURCE_ONLY:
                 records.append(_Record(name, None, None, {}, 0.0, f"{_NOT_TRIED}: the time budget was spent", ""))

@@ -14,10 +14,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from shallowda.core.contract import Domains
-from shallowda.core.estimator import DomainAwareClassifier, base_has, for_base, require_classifier
+from shallowda.core.estimator import DomainAwareClassifier, base_has, computing, for_base, require_classifier
 from shallowda.core.nearest import OneNearestNeighbor
 from shallowda.core.rows import computed_once, first_equal
-from shallowda.kernels.arrays import Array, as_dtype, is_numpy, strict_linalg, take_rows, to_numpy
+from shallowda.kernels.arrays import Array, as_dtype, is_numpy, take_rows, to_numpy
 
 __all__ = ["BaseAdapter"]
 
@@ -85,15 +85,15 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
                 f"adapter instead: make_pipeline({name}(), regressor)."
             )
         rows = self._placed(X)
-        with strict_linalg(rows):
+        with computing(rows):
             Z = adapt(rows, domains)
             if Z is not None:
                 Z = take_rows(Z, self._first_equal(rows, domains.source))
             elif whole:
                 Z = self._mapped(rows, domains.source)
             Zs = self._rows_to_train_on(rows, Z, domains)
-        if Zs is not None:
-            self.estimator_ = self._trained(_as_given(Zs, rows, X), domains)
+            if Zs is not None:
+                self.estimator_ = self._trained(_as_given(Zs, rows, X), domains)
         self._keep(X)
         return None if Z is None else _as_given(Z, rows, X)
 
@@ -168,12 +168,14 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         -------
         Z : ndarray of shape (n_samples, n_features_out)
         """
-        return self._embedded(X, sample_domain)
+        return self._embedded(X, sample_domain, lambda Z: Z)
 
-    def _embedded(self, X: ArrayLike, sample_domain: Any) -> Array:
+    def _embedded(self, X: ArrayLike, sample_domain: Any, then: Callable[[Array], Array]) -> Array:
+        """What is made of the embedding of new rows."""
         X, source = self._rows(X, sample_domain)
         rows = self._placed(X)
-        return _as_given(self._beside(rows)._mapped(rows, source), rows, X)
+        with computing(rows, fitted=self._n_fit):
+            return then(_as_given(self._beside(rows)._mapped(rows, source), rows, X))
 
     def _classify(self, method: str, X: ArrayLike, sample_domain: Any) -> np.ndarray:
         check_is_fitted(self)
@@ -181,8 +183,8 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
             raise AttributeError(
                 f"This {type(self).__name__} was fitted without class labels, so it transforms but has no {method}."
             )
-        Z = for_base(self.estimator_, self._embedded(X, sample_domain))
-        return getattr(self.estimator_, method)(Z)
+        base = self.estimator_
+        return self._embedded(X, sample_domain, lambda Z: getattr(base, method)(for_base(base, Z)))
 
     def predict(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Predict the class of each row.

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from shallowda.core.contract import Domains
-from shallowda.core.estimator import DomainAwareClassifier
+from shallowda.core.estimator import DomainAwareClassifier, computing
 from shallowda.core.rows import computed_once, first_equal
-from shallowda.kernels.arrays import Array, is_numpy, strict_linalg, to_numpy
+from shallowda.kernels.arrays import Array, is_numpy, to_numpy
 
 __all__ = ["DomainClassifier", "decide"]
 
@@ -54,7 +54,7 @@ class DomainClassifier(DomainAwareClassifier, ABC):
         """
         X, domains = self._read(X, y, sample_domain)
         rows = self._placed(X)
-        with strict_linalg(rows):
+        with computing(rows):
             self._learn(rows, domains)
         self._keep(X)
         return self
@@ -63,7 +63,8 @@ class DomainClassifier(DomainAwareClassifier, ABC):
         X, _ = self._rows(X, sample_domain)
         rows = self._placed(X)
         model = self._beside(rows)
-        scores = computed_once(lambda some, _: model._scores(some), rows, first_equal(rows))
+        with computing(rows, fitted=self._n_fit):
+            scores = computed_once(lambda some, _: model._scores(some), rows, first_equal(rows))
         if scores.shape[1] == len(self.classes_) == 2:
             scores = scores[:, 1:] - scores[:, :1]
         return to_numpy(scores) if is_numpy(X) else scores

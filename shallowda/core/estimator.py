@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from typing import Any, ClassVar, Self
 
@@ -25,14 +26,26 @@ from shallowda.core.contract import (
 from shallowda.core.messages import warn_source_score
 from shallowda.core.nearest import OneNearestNeighbor
 from shallowda.core.rows import read_only, require_range, validated_rows
-from shallowda.kernels.arrays import Array, ArrayHolder, from_numpy, is_foreign, is_numpy, library, on_backend, to_numpy
-from shallowda.kernels.planning import resolve_backend
+from shallowda.kernels.arrays import (
+    Array,
+    ArrayHolder,
+    from_numpy,
+    is_foreign,
+    is_numpy,
+    library,
+    on_backend,
+    strict_linalg,
+    to_numpy,
+)
+from shallowda.kernels.planning import resolve_backend, thresholds
+from shallowda.kernels.threads import one_blas_thread
 
 __all__ = [
     "BACKENDS",
     "DomainAware",
     "DomainAwareClassifier",
     "base_has",
+    "computing",
     "for_base",
     "kept_types",
     "labels_to_score",
@@ -41,6 +54,19 @@ __all__ = [
 
 #: Constraint of the parameter that says where to compute.
 BACKENDS = StrOptions({"auto", "numpy", "cupy"})
+
+
+@contextmanager
+def computing(*rows: Array, fitted: int = 0) -> Iterator[None]:
+    """Context of what is computed of these rows: a failed decomposition is an error; small ones leave BLAS one thread.
+
+    Used where all of fit and of predict passes, so that no method sets threads by itself. `fitted` is the number of
+    rows that a model, which new rows may be compared with, was fitted on.
+    """
+    n, d = fitted + sum(part.shape[0] for part in rows), rows[0].shape[1]
+    small = is_numpy(rows[0]) and n * max(n, d) <= thresholds().one_thread_entries
+    with one_blas_thread() if small else nullcontext(), strict_linalg(rows[0]):
+        yield
 
 
 class DomainAware(BaseEstimator):
@@ -58,6 +84,8 @@ class DomainAware(BaseEstimator):
     _kept_types: ClassVar[tuple[type, ...]] = ()
 
     backend: str
+
+    _n_fit = 0  # rows of the fit; models saved by an earlier release do not know
 
     def _read(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[Array, Domains]:
         """Validated rows and their domains; sets `classes_` where there are class labels."""
@@ -116,7 +144,7 @@ class DomainAware(BaseEstimator):
 
     def _keep(self, X: Array) -> None:
         """Bring fitted attributes to where the user's X is, and call it a fit."""
-        self._library = library(X)
+        self._library, self._n_fit = library(X), X.shape[0]
         if is_numpy(X):
             self._move(to_numpy, is_foreign)
         self._fitted = True

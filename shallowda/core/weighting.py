@@ -14,8 +14,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, has_fit_parameter
 
 from shallowda.core.contract import Domains, labels_among, read_domains, read_values, value_array
-from shallowda.core.estimator import DomainAware, base_has, for_base, labels_to_score
-from shallowda.kernels.arrays import Array, strict_linalg, to_numpy
+from shallowda.core.estimator import DomainAware, base_has, computing, for_base, labels_to_score
+from shallowda.kernels.arrays import Array, to_numpy
 
 __all__ = ["SourceWeighting"]
 
@@ -68,14 +68,14 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         base = None if y is None else self._base_with_weights()
         rows = self._placed(X)
         self.weights_ = np.ones(int(domains.source.sum()))
-        if domains.has_target:
-            with strict_linalg(rows):
+        with computing(rows):
+            if domains.has_target:
                 weights = self._weigh(rows, domains)
-            self.weights_ = self._checked(np.asarray(to_numpy(weights), dtype=float), len(self.weights_))
-        if base is not None:
-            values = domains.values if self._regresses else domains.source_labels
-            source = for_base(base, domains.source_rows(X))
-            self.estimator_ = base.fit(source, values, sample_weight=self.weights_)
+                self.weights_ = self._checked(np.asarray(to_numpy(weights), dtype=float), len(self.weights_))
+            if base is not None:
+                values = domains.values if self._regresses else domains.source_labels
+                source = for_base(base, domains.source_rows(X))
+                self.estimator_ = base.fit(source, values, sample_weight=self.weights_)
         self._keep(X)
         return self
 

@@ -31,6 +31,7 @@ from sklearn.utils import check_random_state
 
 from shallowda import CORAL
 from shallowda.core.contract import read_domains
+from shallowda.core.estimator import computing
 from shallowda.core.rows import two_samples
 from shallowda.diagnosis.displays import EmbeddingDisplay, ShiftDisplay, draw_bars, draw_moves, png
 from shallowda.diagnosis.extra import INSTALL, missing, require_extra
@@ -222,15 +223,17 @@ class DomainShiftReport:
         self._pairs = tuple(random.permutation(len(X))[:_PAIR_ROWS] for X in (Xs, Xt))
         self.n_pair_source, self.n_pair_target = map(len, self._pairs)
 
-        self._measure_features(Xs, Xt)
-        rows = self._standardised(Xs, Xt)
-        Z = self._represent(rows)
-        Zs, Zt = Z[: self.n_source], Z[self.n_source :]
-        self._measure_size(Zs, Zt)
-        self._measure_classes(Zs, Zt, codes, rows if self.n_features <= _CLASSIFIER_FEATURES else Z, random, n_jobs)
-        self._measure_remaining(Xs, Xt, Zs, Zt, codes)
-        self._look_for_trouble(Xs, Xt)
-        self.advice = [Advice(rule.what, rule.why.format(r=self)) for rule in RULES if rule.when(self)]
+        with computing(Xs, Xt):
+            self._measure_features(Xs, Xt)
+            rows = self._standardised(Xs, Xt)
+            Z = self._represent(rows)
+            Zs, Zt = Z[: self.n_source], Z[self.n_source :]
+            self._measure_size(Zs, Zt)
+            seen = rows if self.n_features <= _CLASSIFIER_FEATURES else Z
+            self._measure_classes(Zs, Zt, codes, seen, random, n_jobs)
+            self._measure_remaining(Xs, Xt, Zs, Zt, codes)
+            self._look_for_trouble(Xs, Xt)
+            self.advice = [Advice(rule.what, rule.why.format(r=self)) for rule in RULES if rule.when(self)]
 
     # ------------------------------------------------------------------------------------------------ measurements
 

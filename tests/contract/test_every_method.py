@@ -24,6 +24,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_s
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.utils._param_validation import Interval, StrOptions
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import shallowda
 from shallowda import NoTargetWarning, OneNearestNeighbor, make_pipeline
@@ -795,6 +796,26 @@ def test_weights_are_for_the_source(weighting_method, problem):
     assert regression.score(problem.Xt, problem.Xt[:, 0]) == direct.score(problem.Xt, problem.Xt[:, 0])
     with pytest.raises(ValueError, match="must take sample_weight, and KNeighborsClassifier does not"):
         method.make(estimator=KNeighborsClassifier()).fit(problem.X, problem.y)
+
+
+def test_a_small_fit_takes_one_blas_thread(method, problem, monkeypatch):
+    """More would wait for each other; what the process had is restored, and a large fit has it all the time."""
+    seen = []
+
+    class Base(LogisticRegression):
+        def fit(self, X, y, sample_weight=None):
+            seen.append({library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"})
+            return super().fit(X, y, sample_weight)
+
+    model = method.make().set_params(estimator=Base())
+    with threadpool_limits(2, user_api="blas"):
+        model.fit(problem.X, problem.y)
+        assert seen
+        assert all(threads == {1} for threads in seen)
+        seen.clear()
+        monkeypatch.setenv("SHALLOWDA_ONE_THREAD_ENTRIES", "100")
+        model.fit(problem.X, problem.y)
+        assert all(threads == {2} for threads in seen)
 
 
 def test_fits_in_silence(method, problem):
