@@ -28,7 +28,7 @@ class Job:
     d: int
     dtype: str = "float64"
     note: str = ""
-    options: dict = field(default_factory=dict)  # of the process: mmap, warm, separation
+    options: dict = field(default_factory=dict)  # of the process: mmap, warm, separation, threads
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,25 @@ def neighbours(n: int) -> Case:
     return Case("neighbours", f"Nearest of {n} rows for {n} rows, 30 dimensions", jobs, 2)
 
 
+SEVERAL, ONE = "as many threads as there are", "one thread"
+THREADED = {label: (name, options) for label, (name, options) in ESTIMATORS.items()} | {
+    "ARTL rbf": ("ARTL", {"kernel": "rbf"}),
+    "TJM rbf": ("TJM", {"kernel": "rbf"}),
+    "AutoAdapt": ("AutoAdapt", {}),
+}
+
+
+def threads(n: int, d: int, times: int) -> Case:
+    """Small rows, on which threads of BLAS cost more than they give: they must not be used."""
+    jobs = []
+    for label, (name, options) in THREADED.items():
+        again = times if name != "AutoAdapt" else 1
+        work = {"name": name, "options": options, "times": again}
+        jobs.append(Job(f"{label}, {SEVERAL}", "shallowda", "ours", work, n, d))
+        jobs.append(Job(f"{label}, {ONE}", "shallowda", "ours", work, n, d, options={"threads": "1"}))
+    return Case("threads", f"Threads of BLAS on {n} x {d} rows", jobs, 3)
+
+
 # -- scale -------------------------------------------------------------------------------------------------------------
 
 # by the nearest class mean, since exact nearest neighbours are quadratic in n whatever the method costs
@@ -332,6 +351,7 @@ def full() -> list[Case]:
         kernel(8000, 2048),
         laplacian(3000, 512),
         neighbours(100_000),
+        threads(500, 50, 20),
         growth([10_000, 100_000, 1_000_000], 512),
         accuracy([(1000, 256), (400, 1024)]),
     ]
@@ -345,6 +365,7 @@ def quick() -> list[Case]:
         kernel(800, 128),
         laplacian(300, 64),
         neighbours(2000),
+        threads(100, 20, 2),
         growth([1000, 4000], 64),
         accuracy([(300, 64), (150, 256)]),
     ]
@@ -385,6 +406,9 @@ def bars() -> Iterator[Bar]:
     yield Bar("1-NN, memory (an array of all pairs: 38147 MiB)", "neighbours", "at most", 1024, largest, "MiB")
     l1 = ratio("scikit-learn", "shallowda")
     yield Bar("Laplacian kernel, time of scikit-learn over ours", "laplacian", "at least", 4, l1)
+    for label in THREADED:
+        several = ratio(f"{label}, {SEVERAL}", f"{label}, {ONE}")
+        yield Bar(f"{label}, n = 500, d = 50, {SEVERAL} over {ONE}", "threads", "at most", 1.1, several)
     for method in GROWING:
         grows = lambda runs, method=method: exponent(*by_size(runs, method))  # noqa: E731
         yield Bar(f"{method}, exponent of time in n", "growth", "at most", 1.1, grows, "")

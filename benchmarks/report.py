@@ -216,7 +216,7 @@ def page(results: dict, pictures: list[tuple[str, str]]) -> str:
         d = next(iter(runs.values()))["d"]
         parts += [f"## Methods over n, d = {d}, seconds of fit and predict", over_sizes(found) + failures(runs)]
         parts += ["## Over the floors", floors_table(found)]
-    parts += [single(done[name]) for name in ("jda", "kernel", "laplacian", "neighbours") if name in done]
+    parts += [single(done[name]) for name in ("jda", "kernel", "laplacian", "neighbours", "threads") if name in done]
     if large:
         parts += [f"## {done['growth']['title']}"]
         parts += [

@@ -83,6 +83,10 @@ def measure(job: cases.Job, folder: Path, timeout: float) -> dict:
     command = [str(interpreter), str(HERE / "measure.py"), json.dumps(work)]
     # skada's optimal transport library would load TensorFlow where it finds it
     environment = {**os.environ, "POT_BACKEND_DISABLE_TENSORFLOW": "1"}
+    if "threads" in job.options:
+        environment |= dict.fromkeys(
+            ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), job.options["threads"]
+        )
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=environment)
     except subprocess.TimeoutExpired:
