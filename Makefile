@@ -19,11 +19,17 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 FILES := $(VENV)/.files-$(shell find shallowda kernels -type f ! -name '*.pyc' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
 INSTALLED := $(VENV)/.installed-
 
-.PHONY: help demo test networks lint types notebooks tables docs bench gpu-check clean
+# Without build isolation a later re-install needs no network.
+INSTALL = $(PIP) install --no-build-isolation
+# Of what setup.py names, the lowest release that has a wheel for the interpreter; of what that needs in turn, the newest.
+OLDEST = $(PIP) install uv && $(PY) -m uv pip install --python $(PY) --quiet --upgrade --no-build \
+    --resolution lowest-direct
+
+.PHONY: help demo test test-oldest networks lint types notebooks tables docs bench gpu-check clean
 .NOTPARALLEL:
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(INSTALLED)demo ## Run the demonstration
 	$(PY) -m shallowda.demo $(ARGS)
@@ -31,6 +37,11 @@ demo: $(INSTALLED)demo ## Run the demonstration
 # One BLAS thread in each of several workers: threads of all of them would wait for each other.
 test: $(INSTALLED)test ## Run the tests, on all cores
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+# Old releases call what newer ones of their own needs deprecate. What we call is in the hands of `make test`.
+test-oldest: ## Run the tests on the oldest packages that setup.py allows, in an environment of their own
+	PYTEST_ADDOPTS="$$PYTEST_ADDOPTS -W ignore::DeprecationWarning" \
+	    $(MAKE) test VENV=$(VENV)-oldest INSTALL='$$(OLDEST)'
 
 networks: $(INSTALLED)test ## Install torch and a sentence encoder (about 1 GB): tests of features run, and notebook 03
 	$(PIP) install "$(TORCH)"
@@ -60,15 +71,15 @@ bench: $(INSTALLED)bench ## Measure against peers, dense solutions and floors (h
 gpu-check: $(INSTALLED)test ## Run the contract suites and the estimators on a CUDA device, and measure them
 	$(PY) benchmarks/gpu_check.py $(ARGS)
 
-clean: ## Remove the environment and everything that was built
-	rm -rf "$(VENV)" build dist shallowda.egg-info demo-output htmlcov .coverage .coverage.*
+clean: ## Remove the environments and everything that was built
+	rm -rf "$(VENV)" "$(VENV)-oldest" build dist shallowda.egg-info demo-output htmlcov .coverage .coverage.*
 	rm -rf docs/generated .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find shallowda kernels tests -name __pycache__ -prune -exec rm -rf {} +
 
-# Without build isolation a later re-install needs no network; PYTHONWARNINGS hides setuptools' note on strict mode.
+# PYTHONWARNINGS hides setuptools' note on strict mode.
 $(INSTALLED)%: setup.py shallowda/_version.py $(FILES) $(PY)
 	@echo "Installing shallowda[$*] into $(VENV) ..."
-	@PYTHONWARNINGS=ignore $(PIP) install --no-build-isolation --config-settings editable_mode=strict --editable ".[$*]"
+	@PYTHONWARNINGS=ignore $(INSTALL) --config-settings editable_mode=strict --editable ".[$*]"
 	@touch $(VENV)/.complete $@
 
 $(FILES): $(PY)

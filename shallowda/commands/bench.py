@@ -145,7 +145,8 @@ def _progress(shown: bool) -> Iterator[tuple[Callable[[Sequence[Cell]], None], C
         TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
+    console = Console(stderr=True, quiet=not shown)  # before rich 15 a disabled bar ends with an empty line
+    with Progress(*columns, console=console, disable=not shown) as progress:
         bar = progress.add_task("", total=None)
 
         def begin(cells: Sequence[Cell]) -> None:

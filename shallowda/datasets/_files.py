@@ -144,7 +144,7 @@ def _list_matlab(path: Path) -> Iterator[dict[str, Variable]]:
 def _list_matlab4(path: Path) -> Iterator[dict[str, Variable]]:
     def variable(name: str, shape: tuple[int, ...], kind: str) -> Variable:
         def read() -> Any:
-            return scipy.io.loadmat(path, variable_names=[name])[name]
+            return scipy.io.loadmat(path, variable_names=[name], spmatrix=False)[name]
 
         return Variable(shape, MATLAB_BYTES.get(kind, 0), read, "" if kind in MATLAB_BYTES else f"a {kind} array")
 

@@ -258,7 +258,9 @@ def _progress() -> Any:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+    shown = sys.stderr.isatty()
+    console = Console(stderr=True, quiet=not shown)  # before rich 15 a disabled bar ends with an empty line
+    return Progress(*columns, console=console, disable=not shown)
 
 
 def _told(error: OSError) -> str:

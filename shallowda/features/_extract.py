@@ -291,7 +291,9 @@ def _tracked(blocks: Iterator[np.ndarray], n: int | None) -> Generator[np.ndarra
         from rich.progress import Progress
     except ImportError as error:
         raise ImportError("The progress bar needs the package rich: pip install shallowda[features]") from error
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+    shown = sys.stderr.isatty()
+    console = Console(stderr=True, quiet=not shown)  # before rich 15 a disabled bar ends with an empty line
+    with Progress(console=console, disable=not shown) as bar:
         task = bar.add_task("Extracting features", total=n)
         for block in blocks:
             yield block

@@ -61,7 +61,7 @@ MARKED_STRINGS = {
     "strings with ''": lambda p: masked(NAMES, p, "", "U3"),
     **{f"objects with {m!r}": lambda p, m=m: masked(NAMES, p, m, object) for m in MISSING},
     "pandas strings": lambda p: series(NAMES, p, "string"),
-    "pandas str": lambda p: series(NAMES, p, "str"),
+    "pandas str": lambda p: series(NAMES, p, pd.StringDtype(na_value=np.nan)),  # the "str" of pandas 3
     "pandas objects": lambda p: series(NAMES, p, "object"),
     "pandas categories": lambda p: series(NAMES, p, "category"),
     "polars strings": lambda p: pl.Series(masked(NAMES, p, None, object).tolist()),
@@ -414,7 +414,7 @@ def test_negative_numbers_for_no_label_are_named_where_there_is_no_mark(number, 
 
 
 HUGE = {
-    "unsigned": np.where(np.arange(90) < 45, 0, 2**63).astype(np.uint64),
+    "unsigned": np.array([0] * 45 + [2**63] * 45, dtype=np.uint64),
     "floats": np.where(np.arange(90) < 45, 0.0, 2.0**63),
     "large floats": np.where(np.arange(90) < 45, 0.0, 1e300),
     "negative floats": np.where(np.arange(90) < 45, 0.0, -1e30),

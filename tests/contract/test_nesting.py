@@ -38,10 +38,16 @@ def pipeline():
     return make_pipeline(CORAL(ridge=0.1), LogisticRegression())
 
 
+def calibration_by_temperature(inner):
+    if tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 8):
+        pytest.skip("scikit-learn calibrates by temperature from 1.8 on")
+    return CalibratedClassifierCV(inner, cv=3, method="temperature")
+
+
 TOOLS = {
     "calibration": lambda inner: CalibratedClassifierCV(inner, cv=3),
     "calibration on one model": lambda inner: CalibratedClassifierCV(inner, cv=3, ensemble=False),
-    "calibration by temperature": lambda inner: CalibratedClassifierCV(inner, cv=3, method="temperature"),
+    "calibration by temperature": calibration_by_temperature,
     "bagging": lambda inner: BaggingClassifier(inner, 3, random_state=0),
     "hard voting": lambda inner: VotingClassifier([("a", inner)]),
     "soft voting": lambda inner: VotingClassifier([("a", inner)], voting="soft"),

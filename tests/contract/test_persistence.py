@@ -107,10 +107,18 @@ def test_what_the_package_writes_is_known(path):
 OLD = Path(__file__).parent / "saved_before_the_move"
 
 
-@pytest.mark.filterwarnings("ignore:.*was written with:UserWarning")  # another scikit-learn than the one at hand
+# Another scikit-learn than the one at hand wrote these files: we warn of it, and so does scikit-learn.
+of_another_release = pytest.mark.filterwarnings(
+    "ignore:.*was written with:UserWarning", "ignore::sklearn.exceptions.InconsistentVersionWarning"
+)
+
+
+@of_another_release
 @pytest.mark.parametrize("name", ["spectral", "search", "pipeline", "stream", "auto"])
 def test_files_from_before_the_modules_moved_are_read(name):
     """Their types lay elsewhere then (shallowda.tca, shallowda._streaming, ...)."""
+    if name == "auto" and tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 8):
+        pytest.skip("its logistic regression lacks what scikit-learn before 1.8 looks for")
     rows = np.load(OLD / "rows.npy")
     model = shallowda.load(OLD / f"{name}.skops")
     expected = np.tile([0, 1], 9)
@@ -121,6 +129,7 @@ def test_files_from_before_the_modules_moved_are_read(name):
         model.partial_fit(rows[:3] + 0.1)  # it goes on from what was saved
 
 
+@of_another_release
 def test_an_old_file_is_not_unpacked_where_its_schema_names_nothing(path, monkeypatch):
     path.write_bytes((OLD / "spectral.skops").read_bytes())
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import rbf_kernel
 
+from shallowda.kernels.discrepancies import label_ratio
 from shallowda.metrics import (
     bures_wasserstein,
     cmd,
@@ -340,6 +341,23 @@ def test_label_shift_of_a_population():
     np.testing.assert_allclose(found.ratio, target / prior, rtol=1e-6)
     np.testing.assert_allclose(found.target_prior, target, rtol=1e-6)
     assert found.condition == pytest.approx(np.linalg.cond(given * prior), rel=1e-6)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5, 11])
+def test_label_ratio_meets_the_conditions_of_the_optimum(n_classes):
+    """Along the constraint, the squared residual falls in no direction that keeps the ratio non-negative."""
+    rng = np.random.RandomState(n_classes)
+    for _ in range(50):
+        confusion = rng.rand(n_classes, n_classes) + 3 * np.eye(n_classes)
+        confusion /= confusion.sum()
+        prior, predicted = confusion.sum(axis=0), rng.dirichlet(np.full(n_classes, 0.3))
+        ratio = label_ratio(confusion, predicted, prior)
+        gradient = confusion.T @ (confusion @ ratio - predicted)
+        slack = gradient - (ratio @ gradient) * prior
+        assert ratio.min() >= 0
+        np.testing.assert_allclose(prior @ ratio, 1.0, rtol=1e-12)
+        assert slack.min() > -1e-12
+        np.testing.assert_allclose(slack[ratio > 0], 0.0, atol=1e-12)
 
 
 def test_label_shift_stays_a_distribution():
