@@ -11,7 +11,7 @@ from shallowda.kernels.arrays import Array, from_numpy, namespace, to_numpy
 from shallowda.kernels.eigen import fix_signs
 from shallowda.kernels.moments import Moments, scatter_spectrum
 
-__all__ = ["disagreement", "flow_factor", "flow_point", "pca_basis", "principal_vectors"]
+__all__ = ["disagreement", "flow_factor", "flow_point", "nearest_rotation", "pca_basis", "principal_vectors"]
 
 
 def pca_basis(rows: Array | Moments, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -73,6 +73,26 @@ def principal_vectors(P: Array, Q: Array) -> tuple[np.ndarray, np.ndarray, np.nd
     sines = xp.where(moved, sines, xp.zeros_like(sines))
     normal = xp.where(moved, residual / xp.where(moved, sines, xp.ones_like(sines)), xp.zeros_like(residual))
     return xp.atan2(sines, xp.sum(start * end, axis=0)), start, end, normal
+
+
+def nearest_rotation(overlap: Array) -> tuple[Array, Array]:
+    """Orthogonal matrix that is nearest to ``P^T Q`` of two orthonormal bases: its polar factor.
+
+    It takes each principal vector of P to that of Q. Among all rotations R it minimises ``||P R - Q||_F``.
+
+    Parameters
+    ----------
+    overlap : array of shape (k, k)
+
+    Returns
+    -------
+    rotation : array of shape (k, k), orthogonal
+        Where cosines are zero, one of many that are equally near.
+    cosines : array of shape (k,), descending
+        Singular values of the overlap, the cosines of the principal angles between the subspaces.
+    """
+    U, cosines, Vt = namespace(overlap).linalg.svd(overlap)
+    return U @ Vt, cosines
 
 
 def flow_point(P: Array, Q: Array, t: float) -> np.ndarray:

@@ -118,8 +118,8 @@ def all_methods(*, family: str | None = None, setting: str | None = None) -> dic
     Examples
     --------
     >>> from shallowda import all_methods
-    >>> list(all_methods(family="subspace"))
-    ['GFK', 'SubspaceAlignment']
+    >>> "GFK" in all_methods(family="subspace")
+    True
     >>> all_methods()["CORAL"].card.scaling
     'per-domain'
     """

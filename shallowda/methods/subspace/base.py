@@ -1,7 +1,8 @@
-"""What subspace alignment and the geodesic flow kernel share: a principal subspace of each domain."""
+"""What the methods of principal subspaces share: those of either domain, and maps from the one to the other."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Integral
 from typing import NamedTuple
 
@@ -11,16 +12,17 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from shallowda.core.estimator import BACKENDS
 from shallowda.core.messages import warn
 from shallowda.core.moment_adapter import MomentAdapter, Rows
-from shallowda.kernels.arrays import Array, namespace
-from shallowda.kernels.moments import Moments
+from shallowda.kernels.arrays import Array, as_dtype, namespace, to_numpy
+from shallowda.kernels.moments import Moments, map_rows
 from shallowda.kernels.subspaces import disagreement, pca_basis
 
-__all__ = ["Subspace", "SubspaceAdapter", "principal_subspaces"]
+__all__ = ["AlignedSubspaces", "Subspace", "SubspaceAdapter", "principal_subspaces"]
 
 _DEFAULT = 30
 _AUTO_LIMIT = 100  # dimensions searched by "auto"
 _NO_DISAGREEMENT = 1e-6  # D(k) that is round-off
 _FULL_DISAGREEMENT = 0.995  # D(k) that counts as 1: the measure to two decimals
+_ORTHOGONAL = 1e-8  # norm of T, all of which is round-off
 
 
 class Subspace(NamedTuple):
@@ -112,3 +114,36 @@ class SubspaceAdapter(MomentAdapter):
         subspaces = principal_subspaces(source, source if target is None else target, n_components)
         self.n_components_ = subspaces[0].basis.shape[1]
         return subspaces
+
+
+class AlignedSubspaces(SubspaceAdapter):
+    """Adapter with a map for each domain: onto the target's subspace, or onto the source's and from there to it."""
+
+    def _overlap(self, source: Subspace, target: Subspace) -> Array:
+        """``T = P_s^T P_t``, of shape (k, k), by which a source row is mapped; a warning where it is zero."""
+        T = source.basis.T @ target.basis
+        if np.linalg.norm(to_numpy(T)) < _ORTHOGONAL:
+            warn(
+                "The principal subspaces of the domains are orthogonal, so every source row is mapped to zero. "
+                "Choose a larger n_components.",
+            )
+        return T
+
+    def _keep_maps(self, source: Subspace, alignment: Array, target: Subspace) -> None:
+        """Keep ``P_s alignment`` for source rows and ``P_t`` for target rows, each after its domain's mean."""
+        self.alignment_ = alignment
+        self.mean_, self.components_ = target.mean, target.basis.T
+        self.source_mean_, self.source_components_ = source.mean, (source.basis @ alignment).T
+
+    def _map(self, X: Array, source: np.ndarray) -> Array:
+        def embedding(mean: Array, components: Array) -> Callable[[Array], Array]:
+            mean, components = as_dtype(mean, X.dtype), as_dtype(components, X.dtype)
+            return lambda rows: (rows - mean) @ components.T
+
+        return map_rows(
+            X,
+            source,
+            embedding(self.source_mean_, self.source_components_),
+            embedding(self.mean_, self.components_),
+            self.components_.shape[0],
+        )

@@ -10,22 +10,17 @@ B. Fernando, A. Habrard, M. Sebban, T. Tuytelaars. Unsupervised visual domain ad
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from shallowda.core.catalogue import Card
 from shallowda.core.messages import warn
 from shallowda.core.moment_adapter import Rows
-from shallowda.kernels.arrays import Array, as_dtype, to_numpy
-from shallowda.kernels.moments import map_rows
-from shallowda.methods.subspace.base import SubspaceAdapter
+from shallowda.methods.subspace.base import AlignedSubspaces
 
 __all__ = ["SubspaceAlignment"]
 
 
-class SubspaceAlignment(SubspaceAdapter):
+class SubspaceAlignment(AlignedSubspaces):
     """Subspace alignment: the source's principal subspace rotated onto the target's.
 
     Unsupervised: class labels serve the base classifier only. The domains have a map each: `transform` applies the
@@ -98,30 +93,9 @@ class SubspaceAlignment(SubspaceAdapter):
 
     def _align(self, source: Rows, target: Rows | None) -> None:
         of_source, of_target = self._subspaces(source, target)
-        T = of_source.basis.T @ of_target.basis
         if self.n_components_ == source.shape[1] > 1 and target is not None:
             warn(
                 f"With all {source.shape[1]} dimensions subspace alignment only centres the domains. Choose a smaller "
                 "n_components, or 'auto'.",
             )
-        if np.linalg.norm(to_numpy(T)) < 1e-8:
-            warn(
-                "The principal subspaces of the domains are orthogonal, so every source row is mapped to zero. "
-                "Choose a larger n_components.",
-            )
-        self.alignment_ = T
-        self.mean_, self.components_ = of_target.mean, of_target.basis.T
-        self.source_mean_, self.source_components_ = of_source.mean, (of_source.basis @ T).T
-
-    def _map(self, X: Array, source: np.ndarray) -> Array:
-        def embedding(mean: Array, components: Array) -> Callable[[Array], Array]:
-            mean, components = as_dtype(mean, X.dtype), as_dtype(components, X.dtype)
-            return lambda rows: (rows - mean) @ components.T
-
-        return map_rows(
-            X,
-            source,
-            embedding(self.source_mean_, self.source_components_),
-            embedding(self.mean_, self.components_),
-            self.components_.shape[0],
-        )
+        self._keep_maps(of_source, self._overlap(of_source, of_target), of_target)
