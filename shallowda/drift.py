@@ -1,6 +1,6 @@
 """Watching a stream of target rows: how far each batch has drifted from what a model was adapted to.
 
-Models that go on learning have `partial_fit`: `CORAL`, `SubspaceAlignment`, `GFK` and linear `TCAEstimator`.
+Models that go on learning, those of moments such as `CORAL`, have `partial_fit`.
 """
 
 from __future__ import annotations

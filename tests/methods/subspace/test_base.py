@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from shallowda import CORAL, GFK, NoTargetWarning, SubspaceAlignment
+from shallowda import CORAL, GFK, SDA, NoTargetWarning, SubspaceAlignment
 
 
-@pytest.mark.parametrize("method", [SubspaceAlignment, GFK])
+@pytest.mark.parametrize("method", [SubspaceAlignment, SDA, GFK])
 @pytest.mark.parametrize("side", ["source", "target"])
 @pytest.mark.parametrize("value", [0.0, 0.1])
 def test_a_domain_whose_rows_are_all_the_same_has_no_subspace(problem, method, side, value):
@@ -15,7 +15,7 @@ def test_a_domain_whose_rows_are_all_the_same_has_no_subspace(problem, method, s
         method(3).fit(np.where(rows[:, None], value, problem.X), problem.y)
 
 
-@pytest.mark.parametrize("method", [SubspaceAlignment, GFK, CORAL])  # CORAL needs a covariance of each domain
+@pytest.mark.parametrize("method", [SubspaceAlignment, SDA, GFK, CORAL])  # CORAL needs a covariance of each domain
 @pytest.mark.parametrize(("side", "n_source", "n_target"), [("source", 1, 36), ("target", 54, 1)])
 def test_a_domain_of_one_row(problem, method, side, n_source, n_target):
     rows = np.r_[np.flatnonzero(problem.domain >= 0)[:n_source], np.flatnonzero(problem.domain < 0)[:n_target]]
@@ -24,7 +24,7 @@ def test_a_domain_of_one_row(problem, method, side, n_source, n_target):
 
 
 @pytest.mark.filterwarnings("ignore:With all 8 dimensions:UserWarning")
-@pytest.mark.parametrize(("method", "width"), [(SubspaceAlignment, 8), (GFK, 16)])
+@pytest.mark.parametrize(("method", "width"), [(SubspaceAlignment, 8), (SDA, 8), (GFK, 16)])
 def test_too_many_components_are_capped_and_announced(problem, method, width):
     with pytest.warns(UserWarning, match="n_components=50 exceeds the rank") as caught:
         Z = method(50).fit(problem.X, problem.y).transform(problem.X)
@@ -34,8 +34,8 @@ def test_too_many_components_are_capped_and_announced(problem, method, width):
 
 @pytest.mark.parametrize(
     ("method", "options", "width"),
-    [(SubspaceAlignment, {}, 2), (GFK, {}, 4), (GFK, {"source_basis": "pls"}, 4)],
-    ids=["SubspaceAlignment", "GFK", "GFK pls"],
+    [(SubspaceAlignment, {}, 2), (SDA, {}, 2), (GFK, {}, 4), (GFK, {"source_basis": "pls"}, 4)],
+    ids=["SubspaceAlignment", "SDA", "GFK", "GFK pls"],
 )
 @pytest.mark.parametrize("offset", [0, 5])
 def test_the_rank_is_known(problem, method, options, width, offset):
@@ -54,7 +54,7 @@ def test_pls_basis_needs_two_classes(problem):
 
 
 @pytest.mark.filterwarnings("ignore:With all 8 dimensions:UserWarning")
-@pytest.mark.parametrize("method", [SubspaceAlignment, GFK])
+@pytest.mark.parametrize("method", [SubspaceAlignment, SDA, GFK])
 def test_auto_keeps_the_dimensions_where_domains_agree(problem, method):
     """The measure is zero then, and its maximum would be a matter of rounding."""
     source = problem.domain >= 0
