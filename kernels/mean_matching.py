@@ -18,6 +18,7 @@ from scipy.linalg import cho_factor, cho_solve
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, namespace, take_rows, to_numpy
 from shallowda.kernels.operators import TILE_BYTES, DenseGram, Operator, TiledGram
 from shallowda.kernels.pairwise import Kernel
+from shallowda.kernels.threads import parts
 
 __all__ = ["MeanMatching", "match_means", "paper_slack"]
 
@@ -43,7 +44,7 @@ class MeanMatching(NamedTuple):
         Duality gap over ``w^T K w / 2``: the squared distance of the means is above its least value by no more than
         this share of the squared norm of the weighted source mean.
     n_iter : int
-        Steps, each with one product.
+        Products with K: one for the weights to start from, one for each step.
     converged : bool
         Whether the gap is as small as was asked for, or as round-off allows.
     """
@@ -97,12 +98,13 @@ def match_means(
         How far the mean weight may be from 1. Default: `paper_slack`.
     tol : float, default=1e-5
         Gap at which to end. Below 1e-8 means as small as round-off allows.
-    max_iter : int, default=200
+    max_iter : int >= 1, default=200
+        Products with K at most.
 
     Returns
     -------
     solution : MeanMatching
-        It has not converged where `max_iter` steps were not enough.
+        It has not converged where `max_iter` was not enough.
 
     Raises
     ------
@@ -143,8 +145,9 @@ def _distinct(rows: Array) -> tuple[Array, np.ndarray, np.ndarray]:
 def _sums(kernel: Kernel, rows: Array, others: Array, repeats: np.ndarray) -> np.ndarray:
     """``sum_j repeats_j k(rows_i, others_j)``, in tiles."""
     weights, step = from_numpy(repeats, rows), max(1, TILE_BYTES // (4 * 8 * others.shape[0]))
-    starts = range(0, rows.shape[0], step)
-    return np.concatenate([to_numpy(kernel(rows[i : i + step, :], others) @ weights) for i in starts])
+    return np.concatenate(
+        [to_numpy(kernel(rows[part, :], others) @ weights) for part in parts(rows.shape[0], step)]
+    )
 
 
 class _Limits(NamedTuple):
@@ -187,11 +190,11 @@ class _Limits(NamedTuple):
 def _solved(
     K: Operator, kappa: np.ndarray, start: np.ndarray, limits: _Limits, tol: float, max_iter: int
 ) -> tuple[np.ndarray, float, int]:
-    """Minimum of ``x^T K x / 2 - kappa^T x`` within limits, its relative gap, and the number of steps."""
+    """Minimum of ``x^T K x / 2 - kappa^T x`` within limits, its relative gap, and the number of products."""
     x, _ = limits.nearest(start)
     image = _product(K, x)
     model: _Model | None = None
-    for n_iter in range(max_iter + 1):
+    for n_iter in range(1, max_iter + 1):
         gradient, norm = image - kappa, x @ image / 2
         gap = limits.excess(gradient, x) / norm
         if gap <= tol or n_iter == max_iter:
@@ -224,14 +227,14 @@ class _Model:
         trace, most = diagonal.sum(), n if n <= _ALL_COLUMNS else _PIVOTS
         pivots, left = _pivoted(K, diagonal, most)
         self.least, self.delta = _LEAST_DAMPING * trace, _FIRST_DAMPING * trace
-        parts = [pivots]
+        found = [pivots]
         if left.sum() > self.delta:
             leading, ritz = _leading(K, pivots, min(_DIRECTIONS, n - len(pivots)))
-            parts.append(leading)
+            found.append(leading)
             self.delta = max(self.delta, ritz)
-        self.first = sum(map(len, parts))
+        self.first = sum(map(len, found))
         self.buffer = np.zeros((self.first + _LEARNED, n))
-        np.concatenate(parts, out=self.buffer[: self.first])
+        np.concatenate(found, out=self.buffer[: self.first])
         self.columns, self.taught, self.fresh = self.first, 0, True
         self.dual = self.factor @ x
 

@@ -20,7 +20,7 @@ from shallowda.kernels.arrays import Array, strict_linalg, to_numpy
 
 __all__ = ["SourceWeighting"]
 
-_FEW = 30  # rows of equal weight, below which the weights are warned about if three in four rows are lost as well
+_FEW, _SHARE = 30, 0.2  # rows of equal weight, and share of the source rows, below which weights are warned about
 
 
 class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
@@ -71,7 +71,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         Warns
         -----
         UserWarning
-            If the weights tell less than 30 rows of equal weight would, and than a quarter of the source rows.
+            If the weights tell less than 30 rows of equal weight would, and than a fifth of the source rows.
         """
         X, domains = self._read(X, y, sample_domain)
         base = None if y is None else self._base_with_weights()
@@ -136,7 +136,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         """``(sum w)^2 / sum w^2``: how many rows of equal weight tell as much; warns where few are left."""
         shares = weights / weights.max()
         effective = float(shares.sum() ** 2 / (shares @ shares))
-        if effective < min(_FEW, len(weights) / 4):
+        if effective < min(_FEW, _SHARE * len(weights)):
             warn(
                 f"{type(self).__name__}: the weights of {len(weights)} source rows tell as much as {effective:.1f} rows "
                 "of equal weight (effective_sample_size_), which is little to learn from: in so many features few source "

@@ -48,7 +48,7 @@ class KMM(SourceWeighting):
     tol : float >= 0, default=1e-5
         Relative duality gap at which to end. Below 1e-8 means as small as round-off allows.
     max_iter : int, default=200
-        Steps at most.
+        Products with the kernel matrix at most.
     backend : {"auto", "numpy", "cupy"}, default="auto"
         Where kernel values are computed; see `TCAEstimator`.
     estimator : classifier or regressor, optional
@@ -62,10 +62,11 @@ class KMM(SourceWeighting):
         ``(sum w)^2 / sum w^2``: as many rows of equal weight tell as much.
     duality_gap_ : float
         The squared distance of the means is above its least value by no more than this share of the squared norm of
-        the weighted source mean. It is computed from the exact kernel; 0 where there was no target to match.
+        the weighted source mean. It is computed from the exact kernel.
     n_iter_ : int
-    gamma_ : float or None
-        Width that was used; None where there was no target to match.
+        Products with the kernel matrix: one for the uniform weights, from which it starts, and one for each step.
+    gamma_ : float
+        Width that was used. Not there without target rows.
     classes_, estimator_, n_features_in_, feature_names_in_
         Of a classifier; the fitted estimator; as in scikit-learn.
 
@@ -74,8 +75,8 @@ class KMM(SourceWeighting):
     Cost: n_source n_target kernel values once, n_source^2 / 2 for each step (none where the matrix takes up to 256
     MiB, that is up to 5800 source rows, and is stored), and in a step a few times n_source 600^2 flops. Memory: some
     700 numbers a source row and tiles of 64 MiB, whatever the number of target rows. Measured for 20 000 rows in each
-    domain on one core, with the default tolerance: 5 steps and 10 s in 2 dimensions, 13 steps and 41 s in 10, with a
-    peak of 0.5 GB for the process. float32 rows are weighed in float64.
+    domain on one core, with the default tolerance: 6 products and 10 s in 2 dimensions, 14 and 41 s in 10, 45 and
+    92 s in 30, 16 and 56 s in 100; the process had 0.6 GB at most. float32 rows are weighed in float64.
 
     Copies of a row share one weight. The default tolerance is far below what the sampling of the rows leaves unknown (a
     squared distance of about 1 / n_target); where the kernel is wide, many weights come that near, and of these it
@@ -114,7 +115,8 @@ class KMM(SourceWeighting):
         fails_when="class shares differ; features are many",
         settings=("unsupervised",),
         scaling="standard",
-        tests=({}, {"bound": 2.0, "slack": 0.05, "gamma": 1.0}),
+        # without a smaller bound these rows have a small effective sample size, which is warned about
+        tests=({"bound": 2.0}, {"bound": 4.0, "slack": 0.05, "gamma": 1.0}),
         representative=True,
         aligns_means=False,
     )
@@ -147,6 +149,10 @@ class KMM(SourceWeighting):
         self.max_iter = max_iter
         self.backend = backend
         self.estimator = estimator
+
+    def _restart(self, domains: Domains) -> None:
+        super()._restart(domains)
+        self.duality_gap_, self.n_iter_ = 0.0, 1  # of the uniform weights, where there is no target to match
 
     def _weigh(self, X: Array, domains: Domains) -> Array:
         self.gamma_ = median_gamma(X, "rbf") if self.gamma == "median" else self.gamma
