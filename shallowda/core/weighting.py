@@ -138,10 +138,10 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         effective = float(shares.sum() ** 2 / (shares @ shares))
         if effective < min(_FEW, _SHARE * len(weights)):
             warn(
-                f"{type(self).__name__}: the weights of {len(weights)} source rows tell as much as {effective:.1f} rows "
-                "of equal weight (effective_sample_size_), which is little to learn from: in so many features few source "
-                "rows are near the target. Reduce the number of features first, for example with PCA in a pipeline; or "
-                "the domains may not overlap.",
+                f"{type(self).__name__}: the weights of {len(weights)} source rows tell as much as {effective:.1f} "
+                "rows of equal weight (effective_sample_size_), which is little to learn from: few source rows are "
+                "near the target. Reduce the number of features first, for example with PCA in a pipeline; if there "
+                "are few, the domains may hardly overlap.",
             )
         return effective
 

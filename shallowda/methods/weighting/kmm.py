@@ -46,7 +46,7 @@ class KMM(SourceWeighting):
         epsilon of the paper: how far the mean weight may be from 1. Default: ``(sqrt(n_source) - 1) / sqrt(n_source)``,
         as in the paper's experiments.
     tol : float >= 0, default=1e-5
-        Relative duality gap at which to end. Below 1e-8 means as small as round-off allows.
+        Relative duality gap at which to end. Below 1e-7 means as small as round-off allows.
     max_iter : int, default=200
         Products with the kernel matrix at most.
     backend : {"auto", "numpy", "cupy"}, default="auto"
@@ -155,7 +155,7 @@ class KMM(SourceWeighting):
         self.duality_gap_, self.n_iter_ = 0.0, 1  # of the uniform weights, where there is no target to match
 
     def _weigh(self, X: Array, domains: Domains) -> Array:
-        self.gamma_ = median_gamma(X, "rbf") if self.gamma == "median" else self.gamma
+        self.gamma_: Any = median_gamma(X, "rbf") if self.gamma == "median" else self.gamma
         Xs, Xt = domains.split(X)
         found = match_means(
             Xs,
