@@ -75,8 +75,8 @@ class KMM(SourceWeighting):
     Cost: n_source n_target kernel values once, n_source^2 / 2 for each step (none where the matrix takes up to 256
     MiB, that is up to 5800 source rows, and is stored), and in a step a few times n_source 600^2 flops. Memory: some
     700 numbers a source row and tiles of 64 MiB, whatever the number of target rows. Measured for 20 000 rows in each
-    domain on one core, with the default tolerance: 6 products and 10 s in 2 dimensions, 14 and 41 s in 10, 45 and
-    92 s in 30, 16 and 56 s in 100; the process had 0.6 GB at most. float32 rows are weighed in float64.
+    domain on one core, with the default tolerance: 6 products and 10 s in 2 features, 14 and 41 s in 10, 51 and some
+    92 s in 30, 16 and 56 s in 100, and 0.6 GB at most for the process. float32 rows are weighed in float64.
 
     Copies of a row share one weight. The default tolerance is far below what the sampling of the rows leaves unknown (a
     squared distance of about 1 / n_target); where the kernel is wide, many weights come that near, and of these it
@@ -111,7 +111,7 @@ class KMM(SourceWeighting):
         title="Kernel mean matching",
         paper="Huang et al., NIPS 2006",
         idea="weighs source rows so that kernel means agree",
-        use_when="p(y | x) is shared, features are few, domains overlap",
+        use_when="covariate shift: features are few and domains overlap",
         fails_when="class shares differ; features are many",
         settings=("unsupervised",),
         scaling="standard",
@@ -155,7 +155,7 @@ class KMM(SourceWeighting):
         self.duality_gap_, self.n_iter_ = 0.0, 1  # of the uniform weights, where there is no target to match
 
     def _weigh(self, X: Array, domains: Domains) -> Array:
-        self.gamma_: Any = median_gamma(X, "rbf") if self.gamma == "median" else self.gamma
+        self.gamma_ = median_gamma(X, "rbf") if isinstance(self.gamma, str) else self.gamma
         Xs, Xt = domains.split(X)
         found = match_means(
             Xs,
