@@ -84,6 +84,7 @@ setup(
         "shallowda.methods.classifiers",
         "shallowda.methods.spectral",
         "shallowda.methods.subspace",
+        "shallowda.methods.weighting",
         "shallowda.model_selection",
     ],
     package_dir={"shallowda": "shallowda", "shallowda.kernels": "kernels"},

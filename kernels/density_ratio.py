@@ -10,14 +10,13 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from shallowda.kernels.mean_matching import match_means
 from shallowda.kernels.pairwise import Kernel, median_gamma
 
 __all__ = ["kernel_mean_matching", "ulsif"]
 
 _WIDTHS = 2.0 ** np.arange(-3, 4)  # times the median rule's gamma
 _RIDGES = 10.0 ** np.arange(-3, 2)
-_LOOK = 10  # steps between looks at how far the least distance is
-_MOST_EXCESS = 1e-5  # of the squared distance of the means, where that of two rows is 2 at most
 
 
 def ulsif(source: np.ndarray, target: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -79,15 +78,14 @@ def _left_out(phi_source: np.ndarray, phi_target: np.ndarray, H: np.ndarray, h: 
 
 
 def kernel_mean_matching(
-    source: np.ndarray, target: np.ndarray, *, bound: float = 1000.0, tol: float = 1e-6, max_iter: int = 5000
+    source: np.ndarray, target: np.ndarray, *, bound: float = 1000.0, tol: float = 1e-5, max_iter: int = 200
 ) -> np.ndarray:
     """Weights of the source rows whose weighted mean in the feature space of an RBF kernel is nearest to the target's.
 
-    Minimises ``w^T K w / 2 - kappa^T w`` with ``kappa_i = n_s / n_t sum_j k(s_i, t_j)`` under ``0 <= w_i <= bound`` and
-    ``|mean(w) - 1| <= 1 - 1 / sqrt(n_s)``, as in the paper; the width comes from the median rule. Solved by accelerated
-    projected gradient steps: the projection on a box between two sums is one sorted search.
+    The quadratic programme of `shallowda.kernels.mean_matching.match_means`, with the paper's slack and the width of
+    the median rule.
 
-    Cost: n_source^2 a step; memory n_source (n_source + n_target).
+    Cost: see `match_means`.
 
     Parameters
     ----------
@@ -95,10 +93,9 @@ def kernel_mean_matching(
     target : ndarray of shape (n_target, d)
     bound : float >= 1, default=1000
         Largest weight.
-    tol : float, default=1e-6
-        Ends when a step changes no weight by more than this, relative to the largest, and the squared distance of the
-        means is known to within 1e-5: steps may be short far from the least one.
-    max_iter : int, default=5000
+    tol : float, default=1e-5
+        Relative duality gap at which to end.
+    max_iter : int, default=200
 
     Returns
     -------
@@ -115,67 +112,7 @@ def kernel_mean_matching(
     NIPS 2006.
     """
     kernel = Kernel("rbf", median_gamma(np.concatenate([source, target]), "rbf"))
-    n = len(source)
-    K, kappa = kernel(source), n * kernel(source, target).mean(axis=1)
-    slack = n - np.sqrt(n)
-    step = 1.0 / np.abs(K).sum(axis=1).max()  # at most one over the largest eigenvalue
-    weights = ahead = np.ones(n)
-    momentum = 1.0
-    for iteration in range(max_iter):
-        before = weights
-        weights = _projected(ahead - step * (K @ ahead - kappa), bound, n - slack, n + slack)
-        change = weights - before
-        short = np.abs(change).max() <= tol * max(np.abs(weights).max(), 1.0)
-        if (short and iteration % _LOOK == 0) or iteration == max_iter - 1:
-            excess = _excess(K @ weights - kappa, weights, bound, n - slack, n + slack) * 2 / n**2
-            if short and excess <= _MOST_EXCESS:
-                break
-        if change @ (ahead - weights) > 0:  # the momentum points uphill: start it anew
-            momentum = 1.0
-        faster = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        ahead = weights + (momentum - 1) / faster * change
-        momentum = faster
-    else:
-        warnings.warn(
-            f"Kernel mean matching did not converge in {max_iter} steps: the last changed a weight by "
-            f"{np.abs(change).max():.1e}, and the squared distance of the means may be {excess:.1e} above the least.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
-    return weights
-
-
-def _excess(gradient: np.ndarray, weights: np.ndarray, bound: float, low: float, high: float) -> float:
-    """Bound on a convex function above its least value, on entries in [0, bound] and a sum in [low, high].
-
-    It lies above its tangent, whose least value has the entries of smallest gradient at the bound.
-    """
-    ordered = np.sort(gradient)
-    places = np.clip(np.array([[low], [high]]) - bound * np.arange(len(ordered)), 0.0, bound)  # sum low, and sum high
-    best = np.where(ordered < 0, places[1], places[0])
-    return float(gradient @ weights - ordered @ best)
-
-
-def _projected(values: np.ndarray, bound: float, low: float, high: float) -> np.ndarray:
-    """The nearest point with entries in [0, bound] and a sum in [low, high]."""
-    inside = np.clip(values, 0.0, bound)
-    total = inside.sum()
-    if low <= total <= high:
-        return inside
-    wanted = low if total < low else high
-    # sum(clip(values - shift)) falls with the shift, linearly between the points where an entry meets a limit
-    corners = np.sort(np.concatenate([values, values - bound]))
-    sums = _clipped_sums(values, corners, bound)
-    after = max(int(np.searchsorted(-sums, -wanted)), 1)  # sums[after] <= wanted <= sums[after - 1]
-    left, right, fall = corners[after - 1], corners[after], sums[after - 1] - sums[after]
-    share = (sums[after - 1] - wanted) / fall if fall > 0 else 0.0
-    return np.clip(values - (left + share * (right - left)), 0.0, bound)
-
-
-def _clipped_sums(values: np.ndarray, shifts: np.ndarray, bound: float) -> np.ndarray:
-    """``sum(clip(values - shift, 0, bound))`` for each shift, ascending."""
-    ordered = np.sort(values)
-    tails = np.concatenate([[0.0], np.cumsum(ordered[::-1])])  # sum of the largest
-    above = len(values) - np.searchsorted(ordered, shifts, side="right")
-    capped = len(values) - np.searchsorted(ordered, shifts + bound, side="right")
-    return tails[above] - above * shifts - (tails[capped] - capped * (shifts + bound))
+    found = match_means(source, target, kernel, bound=bound, tol=tol, max_iter=max_iter)
+    if not found.converged:
+        warnings.warn(found.complaint(), ConvergenceWarning, stacklevel=2)
+    return found.weights

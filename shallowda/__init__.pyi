@@ -32,6 +32,7 @@ from shallowda.methods.subspace.gfk import GFK as GFK
 from shallowda.methods.subspace.gfk import rank_of_domains as rank_of_domains
 from shallowda.methods.subspace.sda import SDA as SDA
 from shallowda.methods.subspace.subspace_alignment import SubspaceAlignment as SubspaceAlignment
+from shallowda.methods.weighting.kmm import KMM as KMM
 from shallowda.persistence import load as load
 from shallowda.persistence import save as save
 from shallowda.pipeline import LabeledOnly as LabeledOnly

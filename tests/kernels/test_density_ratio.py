@@ -7,13 +7,11 @@ from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 
 from shallowda.kernels.density_ratio import (
-    _clipped_sums,
-    _excess,
     _left_out,
-    _projected,
     kernel_mean_matching,
     ulsif,
 )
+from shallowda.kernels.mean_matching import _Limits
 from shallowda.kernels.pairwise import Kernel, median_gamma
 
 
@@ -95,40 +93,10 @@ def test_mean_matching_is_the_minimum(bound):
     assert objective(weights) <= other.fun + 1e-7
 
 
-@pytest.mark.parametrize(("low", "high"), [(4.0, 5.0), (0.0, 0.5), (-10.0, 100.0), (8.0, 8.0)])
-def test_projection_on_box_and_sum(low, high):
-    rng = np.random.RandomState(0)
-    for _ in range(20):
-        values = 2 * rng.randn(8)
-        point = _projected(values, 1.0, low, high)
-        assert point.min() >= 0
-        assert point.max() <= 1
-        assert low - 1e-9 <= point.sum() <= high + 1e-9
-        for _ in range(50):  # a projection makes an obtuse angle with every feasible point
-            other = rng.rand(8)
-            other = _projected(other, 1.0, low, high)
-            assert (values - point) @ (other - point) <= 1e-8
-
-
 def test_mean_matching_says_when_it_has_not_converged():
     rng = np.random.RandomState(0)
     with pytest.warns(ConvergenceWarning, match="did not converge in 2 steps"):
         kernel_mean_matching(rng.randn(25, 2), rng.randn(15, 2) + 1, max_iter=2)
-
-
-def test_excess_bounds_the_distance_from_the_minimum():
-    rng = np.random.RandomState(0)
-    A = rng.randn(6, 6)
-    K, kappa = A @ A.T, rng.randn(6)
-    tangent = minimize(
-        lambda v: (K @ np.ones(6) - kappa) @ v,
-        np.ones(6),
-        bounds=[(0, 2.5)] * 6,
-        constraints=LinearConstraint(np.ones((1, 6)), 4, 9),
-        method="SLSQP",
-    )
-    gradient = K @ np.ones(6) - kappa
-    assert _excess(gradient, np.ones(6), 2.5, 4, 9) == pytest.approx(gradient.sum() - tangent.fun)
 
 
 @pytest.mark.parametrize(("n", "d", "shift"), [(300, 5, 0.5), (800, 10, 1.0)])
@@ -139,10 +107,4 @@ def test_mean_matching_does_not_end_far_from_the_minimum(n, d, shift):
     weights = kernel_mean_matching(source, target)
     kernel = Kernel("rbf", median_gamma(np.concatenate([source, target]), "rbf"))
     gradient = kernel(source) @ weights - n * kernel(source, target).mean(axis=1)
-    assert 2 * _excess(gradient, weights, 1000.0, n**0.5, 2 * n - n**0.5) / n**2 <= 1e-5
-
-
-def test_sums_of_clipped_values():
-    values, shifts = np.random.RandomState(0).randn(9), np.linspace(-3, 3, 13)
-    expected = [np.clip(values - shift, 0, 0.7).sum() for shift in shifts]
-    np.testing.assert_allclose(_clipped_sums(values, shifts, 0.7), expected, atol=1e-12)
+    assert 2 * _Limits(np.full(n, 1000.0), n**0.5, 2 * n - n**0.5).excess(gradient, weights) / n**2 <= 1e-5
