@@ -101,7 +101,7 @@ class CoupledSpace:
         Class of each source row, 0 .. n_classes - 1, each with a row.
     n_classes : int
     coupling, target_variance, discrimination : float
-        lam > 0, mu > 0 and beta >= 0.
+        lam > 0, mu > 0 and beta >= 0. An infinite coupling makes B = A.
     average : bool, default=False
         Whether scatters are divided by the number of rows of their domain.
     about_origin : bool, default=False
@@ -150,9 +150,9 @@ class CoupledSpace:
             scatter = scatter + nt * (target_mean[:, None] * target_mean[None, :])
         weight = discrimination * per_source
         P = weight * within_scatter(source, codes, means)
-        ridge = coupling * target_variance / (coupling + target_variance)
-        P = P + ridge * xp.eye(r, dtype=xp.float64, device=source.device)
-        root = _CoupledRoot(CholeskyRoot(P), coupling, coupling + target_variance)
+        share = 1.0 / (1.0 + target_variance / coupling)  # lam / s
+        P = P + share * target_variance * xp.eye(r, dtype=xp.float64, device=source.device)
+        root = _CoupledRoot(CholeskyRoot(P), share, (coupling + target_variance) ** -0.5)
         self.pencil = GeneralPencil(_CoupledScatter(between, scatter, target_variance * per_target), root)
         self._spread = xp.concat([
             xp.sum(between**2, axis=1),
@@ -205,10 +205,18 @@ class _CoupledScatter:
 
 
 class _CoupledRoot:
-    """F with ``F^T D F = I`` for ``W^T D W = A^T P A + s |B - lam / s A|^2``: A = F_P a, B = lam / s A + s^{-1/2} b."""
+    """F with ``F^T D F = I`` for ``W^T D W = A^T P A + s |B - lam / s A|^2``: A = F_P a, B = lam / s A + s^{-1/2} b.
 
-    def __init__(self, root: CholeskyRoot, lam: float, s: float) -> None:
-        self.root, self.share, self.length = root, lam / s, s**-0.5
+    Parameters
+    ----------
+    root : CholeskyRoot
+        F_P.
+    share, length : float
+        lam / s and s^{-1/2}.
+    """
+
+    def __init__(self, root: CholeskyRoot, share: float, length: float) -> None:
+        self.root, self.share, self.length = root, share, length
 
     def apply(self, block: Array) -> Array:
         """F @ block, for a block of shape (2 r, b)."""

@@ -169,7 +169,6 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
             {"n_components": 3, "scatter": "mean", "mmd_scaling": "paper", "component_scale": "constraint"},
             {"n_components": 3, "kernel": "linear"},
             {"n_components": 3, "kernel": "rbf"},
-            {"n_components": 3, "kernel": "rbf", "n_landmarks": 30},
         ),
     )
 
@@ -228,13 +227,13 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
 
     def _prepare(self, X: Array, domains: Domains) -> Shared:
         coordinates = self._coordinates(X)
-        source, target = domains.split(coordinates.rows)
+        source, target = domains.split(coordinates.rows)  # without a target the source for both, and one map
         space = CoupledSpace(
             source,
             target,
             domains.labels[domains.source],
             domains.n_classes,
-            self.coupling,
+            self.coupling if domains.has_target else np.inf,
             self.target_variance,
             self.discrimination,
             average=self.scatter == "mean",
@@ -258,7 +257,7 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
     def _pass(self, shared: Shared, domains: Domains, pseudo: np.ndarray | None, *, quick: bool) -> Solution:
         space = shared.space
         labels = domains.labels[domains.source]
-        codes = pseudo if domains.has_target else labels  # without a target the source, and its labels, stand for it
+        codes = pseudo if domains.has_target else labels
         E, dropped = self._mmd(labels, codes, shared.target.shape[0], domains.n_classes)
         W, rho = space.solve(space.times(E, codes), self.n_components, _QUICK_TOLERANCE if quick else TOLERANCE)
         xp = namespace(W)
@@ -269,6 +268,8 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
             )
         if self.component_scale == "unit":
             W = W / xp.linalg.vector_norm(W, axis=0)
+        lifted = [shared.coordinates.lift(half)[0].T for half in space.halves(W)]
+        W = W * signs(xp.concat(lifted))  # of what does not depend on how a basis was found
         Zs, Zt = (
             as_dtype(rows @ as_dtype(half, rows.dtype), shared.dtype)
             for rows, half in zip((shared.source, shared.target), space.halves(W), strict=True)
@@ -291,17 +292,16 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
         return E, dropped
 
     def _store_pass(self, shared: Shared, solution: Solution) -> Array:
-        xp, rank = namespace(solution.maps), solution.maps.shape[1]
+        rank = solution.maps.shape[1]
         if rank < self.n_components:
             warn(
-                f"n_components={self.n_components} exceeds the {rank} directions in which the target or the class "
-                f"means of the source vary; {rank} components are kept.",
+                f"n_components={self.n_components} exceeds the rank {rank} of the problem, which is the number of "
+                f"directions in which the target or the class means of the source vary; {rank} components are kept.",
             )
         A, B = shared.space.halves(solution.maps)
-        turns = signs(xp.concat([shared.coordinates.lift(half)[0].T for half in (A, B)]))
-        self.source_components_, self.source_intercept_ = shared.coordinates.lift(A * turns)
-        self.components_, self.intercept_ = shared.coordinates.lift(B * turns)
-        return solution.embedding * as_dtype(turns, solution.embedding.dtype)
+        self.source_components_, self.source_intercept_ = shared.coordinates.lift(A)
+        self.components_, self.intercept_ = shared.coordinates.lift(B)
+        return solution.embedding
 
     def _map(self, X: Array, source: np.ndarray) -> Array:
         rows = X if self._is_linear else self._kernel_to(X)
@@ -314,5 +314,5 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
             source,
             lambda some: mapped(some, self.source_components_, self.source_intercept_),
             lambda some: mapped(some, self.components_, self.intercept_),
-            len(self.components_),
+            self.components_.shape[0],
         )
