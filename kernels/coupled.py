@@ -24,9 +24,18 @@ import numpy as np
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, namespace, symmetric_product
 from shallowda.kernels.eigen import TOLERANCE, CholeskyRoot, GeneralPencil, psd_eigh
 from shallowda.kernels.mmd import MMDFactor
-from shallowda.kernels.moments import GroupSums, group_sums, mean_and_scatter, resolved, rows_eps, within_scatter
+from shallowda.kernels.moments import (
+    GroupSums,
+    group_sums,
+    mean_and_scatter,
+    resolved,
+    rows_eps,
+    scatter_spectrum,
+    within_scatter,
+)
+from shallowda.kernels.spaces import span_coordinates
 
-__all__ = ["Coordinates", "CoupledSpace", "centred", "centred_kernel_root"]
+__all__ = ["Coordinates", "CoupledSpace", "kernel_coordinates", "principal_coordinates", "span"]
 
 
 class Coordinates(NamedTuple):
@@ -39,11 +48,15 @@ class Coordinates(NamedTuple):
         None where features are coordinates.
     centre : array of shape (r,), or None
         None where nothing is subtracted.
+    roots : array of shape (r,), or None
+        Norms of the coordinates over all rows, where maps are weights of the samples: ``a / roots`` has the length of
+        the shortest weights that make the map a.
     """
 
     rows: Array
     after: Array | None = None
     centre: Array | None = None
+    roots: Array | None = None
 
     def lift(self, A: Array) -> tuple[Array, Array]:
         """Components (k, m) and intercept (k,) of the map ``(features @ after - centre) @ A`` of new rows."""
@@ -51,28 +64,42 @@ class Coordinates(NamedTuple):
         components = (A if self.after is None else as_dtype(self.after, A.dtype) @ A).T
         return components, xp.zeros_like(A[0, :]) if self.centre is None else -(self.centre @ A)
 
+    def squared_lengths(self, A: Array) -> Array:
+        """Squares of the lengths of the columns of A, as maps of the features or as weights of the samples: (k,)."""
+        return namespace(A).sum((A if self.roots is None else A / self.roots[:, None]) ** 2, axis=0)
 
-def centred(rows: Array, after: Array | None = None) -> Coordinates:
-    """Coordinates without the mean of all rows, in float64.
+
+def span(X: Array) -> Coordinates:
+    """Rows in a basis of their span, or as they are."""
+    return Coordinates(*span_coordinates(X))
+
+
+def principal_coordinates(features: Array, after: Array | None = None) -> Coordinates:
+    """Centred rows in the basis of their principal axes: the centred feature space of the kernel ``features features^T``.
+
+    Cost: a Gram pass, the eigenvectors of a matrix of order min(n, m), and a product to turn the rows; memory for those
+    and for the turned rows in float64.
 
     Parameters
     ----------
-    rows : array of shape (n, r)
-    after : array of shape (m, r), optional
+    features : array of shape (n, m)
+    after : array of shape (l, m), optional
+        Given when new rows come as other features, which are multiplied by it first.
     """
-    xp = namespace(rows)
-    rows = as_dtype(rows, xp.float64)
-    centre = xp.mean(rows, axis=0)
-    return Coordinates(rows - centre, after, centre)
+    mean, values, vectors = scatter_spectrum(features)
+    rows = as_dtype(features, mean.dtype) @ vectors
+    centre = mean @ vectors
+    turned = vectors if after is None else as_dtype(after, mean.dtype) @ vectors
+    return Coordinates(rows - centre, turned, centre, namespace(values).sqrt(values))
 
 
-def centred_kernel_root(K: Array) -> Coordinates:
-    """Z with ``Z Z^T = H K H``: rows in the centred feature space of a kernel, for a ridge on what they stand for there.
+def kernel_coordinates(K: Array) -> Coordinates:
+    """Z with ``Z Z^T = H K H``: rows in the centred feature space of a kernel.
 
     With ``H K H = Q diag(s) Q^T``, ``Z = Q diag(s)^{1/2}``, and kernel values of a new row are mapped by ``Q
     diag(s)^{-1/2}``. Directions that are round-off of K in its dtype are left out.
 
-    Cost: the eigenvectors of one n x n matrix; memory for three.
+    Cost: the eigenvectors of one n x n matrix; memory for five.
 
     Parameters
     ----------
@@ -81,13 +108,13 @@ def centred_kernel_root(K: Array) -> Coordinates:
     xp = namespace(K)
     eps, n = float(xp.finfo(K.dtype).eps), K.shape[0]
     C = as_dtype(K, xp.float64)
-    mean = xp.mean(C, axis=0)
-    largest = float(xp.max(xp.abs(xp.linalg.diagonal(C)))) if n else 0.0
+    mean, largest = xp.mean(C, axis=0), float(xp.max(xp.abs(xp.linalg.diagonal(C))))
     C = C - mean[:, None] - mean[None, :] + xp.mean(mean)
     values, vectors = psd_eigh(0.5 * (C + C.T), noise=n * eps * largest)
-    after = vectors / xp.sqrt(values)
-    after = after - xp.mean(after, axis=0)  # centring of the columns of K, which leaves round-off of its mean otherwise
-    return Coordinates(vectors * xp.sqrt(values), after, mean @ after)
+    roots = xp.sqrt(values)
+    after = vectors / roots
+    after = after - xp.mean(after, axis=0)  # orthogonal to constants but for round-off, which a far mean would raise
+    return Coordinates(vectors * roots, after, mean @ after, roots)
 
 
 class CoupledSpace:

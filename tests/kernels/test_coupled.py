@@ -8,7 +8,7 @@ import scipy.linalg
 
 from shallowda.kernels import eigen
 from shallowda.kernels.arrays import to_numpy
-from shallowda.kernels.coupled import Coordinates, CoupledSpace, centred, centred_kernel_root
+from shallowda.kernels.coupled import Coordinates, CoupledSpace, kernel_coordinates, principal_coordinates
 from shallowda.kernels.eigen import CholeskyRoot, GeneralPencil
 from shallowda.kernels.mmd import mmd_factor
 from shallowda.kernels.moments import group_sums, within_scatter
@@ -165,7 +165,7 @@ def test_directions_that_are_round_off_are_left_out():
 def test_root_of_a_centred_kernel_matrix():
     rows = np.vstack([Xs, Xt])
     K = Kernel("rbf", gamma=0.05)(rows)
-    found = centred_kernel_root(K)
+    found = kernel_coordinates(K)
     H = oracles.centring(54)
     np.testing.assert_allclose(found.rows @ found.rows.T, H @ K @ H, atol=1e-12)
     np.testing.assert_allclose(K @ found.after - found.centre, found.rows, atol=1e-6)
@@ -175,7 +175,7 @@ def test_root_of_a_centred_kernel_matrix():
 
 
 def test_a_constant_kernel_has_no_root():
-    assert centred_kernel_root(np.ones((5, 5))).rows.shape == (5, 0)
+    assert kernel_coordinates(np.ones((5, 5))).rows.shape == (5, 0)
 
 
 def test_coordinates_of_rows():
@@ -183,6 +183,20 @@ def test_coordinates_of_rows():
     components, intercept = Coordinates(Xs).lift(A)
     np.testing.assert_array_equal(components, A.T)
     np.testing.assert_array_equal(intercept, 0)
-    found = centred(Xs.astype(np.float32))
+
+
+@pytest.mark.parametrize("after", [None, np.random.RandomState(1).randn(9, 6)], ids=["rows", "features"])
+def test_principal_coordinates_are_the_centred_rows(after):
+    found = principal_coordinates(Xs, after)
+    gaps = Xs - Xs.mean(axis=0)
+    np.testing.assert_allclose(found.rows @ found.rows.T, gaps @ gaps.T, atol=1e-10)
+    A = np.random.RandomState(0).randn(6, 2)
     components, intercept = found.lift(A)
-    np.testing.assert_allclose(Xs @ components.T + intercept, found.rows @ A, atol=1e-4)
+    new = Xs if after is None else Xs @ np.linalg.pinv(after)
+    np.testing.assert_allclose(new @ components.T + intercept, found.rows @ A, atol=1e-8)
+    weights = np.linalg.lstsq(gaps.T, components.T if after is None else np.linalg.pinv(after) @ components.T)[0]
+    np.testing.assert_allclose(found.squared_lengths(A), np.sum(weights**2, axis=0), rtol=1e-8)
+
+
+def test_more_features_than_rows_have_fewer_coordinates():
+    assert principal_coordinates(np.random.RandomState(0).randn(7, 30)).rows.shape == (7, 6)

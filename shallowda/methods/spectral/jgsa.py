@@ -26,12 +26,11 @@ from shallowda.core.contract import Domains
 from shallowda.core.messages import warn
 from shallowda.core.pseudo_labels import PseudoLabelAdapter, Solution
 from shallowda.kernels.arrays import Array, as_dtype, merge_rows, namespace
-from shallowda.kernels.coupled import Coordinates, CoupledSpace, centred, centred_kernel_root
+from shallowda.kernels.coupled import Coordinates, CoupledSpace, kernel_coordinates, principal_coordinates, span
 from shallowda.kernels.eigen import TOLERANCE, signs
 from shallowda.kernels.mmd import MMDFactor, mmd_factor
 from shallowda.kernels.moments import map_rows
 from shallowda.kernels.operators import Nystroem
-from shallowda.kernels.spaces import span_coordinates
 from shallowda.methods.spectral.base import SpectralAdapter
 
 __all__ = ["JGSA"]
@@ -77,12 +76,13 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
         "authors": ``M = C M_0 + sum_c M_c`` divided by the Frobenius norm of ``C M_0`` (not of M, as for JDA), the code
         behind published accuracies. "paper": ``M_0 + sum_c M_c``.
     component_scale : {"unit", "constraint"}, default="unit"
-        Length of a component of both maps together: "unit" gives ``|a|^2 + |b|^2 = 1``, in the norm of the ridge, and
-        published accuracies; "constraint" makes the numerator of the problem 1 for each.
+        Length of a component of both maps together: "unit" gives ``|a|^2 + |b|^2 = 1`` (with a kernel for the weights
+        of the samples, also where it is linear), and published accuracies; "constraint" makes the numerator of the
+        problem 1 for each.
     kernel : None, str or callable, default=None
         None maps the features themselves (the paper's primal problem). Any other maps the centred feature space of the
-        kernel, with ridge and coupling in its norm, where the target's scatter is taken about the mean of all rows:
-        "linear", which differs from None in this centring only, any name of scikit-learn's ``pairwise_kernels``,
+        kernel, with ridge and coupling in its norm, and takes the target's scatter about the mean of all rows:
+        "linear", which differs from None in this centring and in the unit of `component_scale`, any name of scikit-learn's ``pairwise_kernels``,
         "precomputed" (rows then have no first labels, and the first pass matches domain means only), or a callable.
     gamma : float, "median" or None, default="median"
         Kernel width; see `TCAEstimator`.
@@ -246,10 +246,11 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
         """The rows, in a basis of their span or in the kernel's centred feature space."""
         if self._is_linear:
             self._planned(X, self.n_components, "coupled")
-            rows, basis = span_coordinates(X)
-            return Coordinates(rows, basis) if self.kernel is None else centred(rows, basis)
+            return span(X) if self.kernel is None else principal_coordinates(X)
         gram = self._fit_kernel(X, self.n_components, "coupled")
-        return centred(gram.features, gram.root) if isinstance(gram, Nystroem) else centred_kernel_root(gram.K)
+        if isinstance(gram, Nystroem):
+            return principal_coordinates(gram.features, gram.root)
+        return kernel_coordinates(gram.K)
 
     def _has_quick_pass(self, shared: Shared) -> bool:
         return shared.space.pencil.solver.is_iterative(self.n_components)
@@ -267,7 +268,7 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
                 "direction to project on."
             )
         if self.component_scale == "unit":
-            W = W / xp.linalg.vector_norm(W, axis=0)
+            W = W / xp.sqrt(sum(map(shared.coordinates.squared_lengths, space.halves(W))))
         lifted = [shared.coordinates.lift(half)[0].T for half in space.halves(W)]
         W = W * signs(xp.concat(lifted))  # of what does not depend on how a basis was found
         Zs, Zt = (

@@ -104,7 +104,7 @@ def test_kernel_is_the_problem_of_order_2n(kernel):
     W, rho = oracles.pencil(both.T @ N @ both, both.T @ D @ both, 3)
     W = both @ W
     A, B = W[:n], W[n:]
-    lengths = np.sqrt(np.sum(A * (C @ A) + B * (C @ B), axis=0))  # in the norm of the ridge
+    lengths = np.sqrt(np.sum(A**2 + B**2, axis=0))
     jgsa = JGSA(3, kernel=kernel, gamma=0.6, discrimination=0.4, max_iter=1)
     Z = jgsa.fit_transform(K if kernel == "precomputed" else X, y)
     assert jgsa.history_["objective"] == [pytest.approx(np.sum(1 / rho), rel=1e-7)]
@@ -112,7 +112,8 @@ def test_kernel_is_the_problem_of_order_2n(kernel):
 
 
 def test_linear_kernel_is_primal_on_centred_domains():
-    jgsa, dual = JGSA(4, max_iter=3), JGSA(4, kernel="linear", max_iter=3)
+    scale = {"max_iter": 3, "component_scale": "constraint"}
+    jgsa, dual = JGSA(4, **scale), JGSA(4, kernel="linear", **scale)
     centred = np.where(source[:, None], X - Xs.mean(axis=0), X - Xt.mean(axis=0))
     same_up_to_signs(dual.fit_transform(centred, y), jgsa.fit_transform(centred, y))
 
