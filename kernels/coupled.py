@@ -181,10 +181,12 @@ class CoupledSpace:
         P = P + share * target_variance * xp.eye(r, dtype=xp.float64, device=source.device)
         root = _CoupledRoot(CholeskyRoot(P), share, (coupling + target_variance) ** -0.5)
         self.pencil = GeneralPencil(_CoupledScatter(between, scatter, target_variance * per_target), root)
-        self._spread = xp.concat([
-            xp.sum(between**2, axis=1),
-            target_variance * per_target * xp.linalg.diagonal(scatter),
-        ])
+        self._spread = xp.concat(
+            [
+                xp.sum(between**2, axis=1),
+                target_variance * per_target * xp.linalg.diagonal(scatter),
+            ]
+        )
         self._means = xp.concat([weight**0.5 * mean, (target_variance * per_target) ** 0.5 * target_mean])
         self._n_rows, self._eps = max(ns, nt), rows_eps(source) if eps is None else eps
 
@@ -192,7 +194,9 @@ class CoupledSpace:
         """U for the MMD of source rows and then target rows, whose classes are `codes` (None before there are any)."""
         xp, half = namespace(self.source_sums), len(E.weights) // 2
         n_classes = self.source_sums.shape[0]
-        sums = self.target_sums(np.zeros(self.target_sums.rows.shape[0], dtype=int) if codes is None else codes, n_classes)
+        sums = self.target_sums(
+            np.zeros(self.target_sums.rows.shape[0], dtype=int) if codes is None else codes, n_classes
+        )
         halves = self.source_sums, sums
         if half < n_classes:  # means of the domains only
             halves = tuple(xp.sum(part, axis=0)[None, :] for part in halves)

@@ -35,7 +35,18 @@ from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, name
 from shallowda.kernels.operators import DenseGram, LowRankPlusDiagonal
 from shallowda.kernels.planning import TAKEOVER_ORDER, most_columns, solver_for
 
-__all__ = ["TOLERANCE", "CholeskyRoot", "GeneralPencil", "PencilSolver", "fix_signs", "gram_root", "psd_eigh", "signs", "top_eigh", "top_pencil"]
+__all__ = [
+    "TOLERANCE",
+    "CholeskyRoot",
+    "GeneralPencil",
+    "PencilSolver",
+    "fix_signs",
+    "gram_root",
+    "psd_eigh",
+    "signs",
+    "top_eigh",
+    "top_pencil",
+]
 
 _DENSE_SHARE = 4  # a Krylov space of more than a quarter of the order is left to LAPACK
 _SUBSET_ORDER = 512  # from which a few eigenpairs cost less than all (with two BLAS libraries in the process)

@@ -42,7 +42,16 @@ from shallowda.kernels.moments import (
 )
 from shallowda.kernels.operators import DenseGram, Operator, TiledGram
 
-__all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "kernel_offset", "linear_dual", "span_coordinates"]
+__all__ = [
+    "KernelSpace",
+    "LinearDual",
+    "LinearSample",
+    "PrimalSpace",
+    "Space",
+    "kernel_offset",
+    "linear_dual",
+    "span_coordinates",
+]
 
 _SAMPLE = 64  # columns of a kernel matrix from which the size of all is estimated
 _FAR = 10  # standard deviations: a nearer mean of a kernel matrix costs products in float64 no more than one digit
