@@ -75,7 +75,7 @@ def span(X: Array) -> Coordinates:
 
 
 def principal_coordinates(features: Array, after: Array | None = None) -> Coordinates:
-    """Centred rows in the basis of their principal axes: the centred feature space of the kernel ``features features^T``.
+    """Centred rows in the basis of their principal axes: the feature space of the centred kernel of their products.
 
     Cost: a Gram pass, the eigenvectors of a matrix of order min(n, m), and a product to turn the rows; memory for those
     and for the turned rows in float64.
@@ -194,10 +194,9 @@ class CoupledSpace:
         """U for the MMD of source rows and then target rows, whose classes are `codes` (None before there are any)."""
         xp, half = namespace(self.source_sums), len(E.weights) // 2
         n_classes = self.source_sums.shape[0]
-        sums = self.target_sums(
-            np.zeros(self.target_sums.rows.shape[0], dtype=int) if codes is None else codes, n_classes
-        )
-        halves = self.source_sums, sums
+        if codes is None:
+            codes = np.zeros(self.target_sums.rows.shape[0], dtype=int)
+        halves = self.source_sums, self.target_sums(codes, n_classes)
         if half < n_classes:  # means of the domains only
             halves = tuple(xp.sum(part, axis=0)[None, :] for part in halves)
         weights = from_numpy(E.weights, self.source_sums)

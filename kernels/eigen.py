@@ -460,8 +460,8 @@ class GeneralPencil:
     """Leading solutions of symmetric pencils ``(N, D + U U^T)`` that share N and D and differ in a U of few columns.
 
     N is any positive semi-definite matrix and D any positive definite one. In the coordinates ``W = F w``, with ``F^T D
-    F = I``, the pencil is ``(F^T N F, I + V V^T)`` with ``V = F^T U``: one of `PencilSolver`, so that D is factored once
-    and pencils share a Krylov space.
+    F = I``, the pencil is ``(F^T N F, I + V V^T)`` with ``V = F^T U``: one of `PencilSolver`, so that D is factored
+    once and pencils share a Krylov space.
 
     Parameters
     ----------

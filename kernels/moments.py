@@ -43,8 +43,8 @@ __all__ = [
     "rows_eps",
     "scatter_spectrum",
     "shared_moments",
-    "within_scatter",
     "weighted_products",
+    "within_scatter",
 ]
 
 _shared: ContextVar[dict | None] = ContextVar("shared_moments", default=None)

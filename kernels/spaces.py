@@ -105,7 +105,10 @@ class PrimalSpace:
 
     def __init__(self, X: Array | Moments) -> None:
         n = X.shape[0]
-        self.rows, self.basis = (X, None) if isinstance(X, Moments) else span_coordinates(X)
+        self.rows: Any = X
+        self.basis: Array = None
+        if not isinstance(X, Moments):
+            self.rows, self.basis = span_coordinates(X)
         self.mean, self.scatter = mean_and_scatter(self.rows)
         xp = namespace(self.mean)
         self.eps = rows_eps(X)

@@ -80,7 +80,7 @@ def test_a_large_pencil_makes_no_matrix_of_its_order(monkeypatch):
     monkeypatch.setattr(eigen.PencilSolver, "_solve_dense", None)  # a call would fail
     monkeypatch.setenv("SHALLOWDA_DENSE_ORDER", "20")
     N, D, U = general()
-    W, rho = GeneralPencil(_Like(N), CholeskyRoot(D)).solve(U, 10)
+    _, rho = GeneralPencil(_Like(N), CholeskyRoot(D)).solve(U, 10)
     np.testing.assert_allclose(rho, oracles.pencil(N, D + U @ U.T, 10)[1], rtol=1e-8)
 
 

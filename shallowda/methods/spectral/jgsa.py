@@ -82,8 +82,9 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
     kernel : None, str or callable, default=None
         None maps the features themselves (the paper's primal problem). Any other maps the centred feature space of the
         kernel, with ridge and coupling in its norm, and takes the target's scatter about the mean of all rows:
-        "linear", which differs from None in this centring and in the unit of `component_scale`, any name of scikit-learn's ``pairwise_kernels``,
-        "precomputed" (rows then have no first labels, and the first pass matches domain means only), or a callable.
+        "linear", which differs from None in this centring and in the unit of `component_scale`, any name of
+        scikit-learn's ``pairwise_kernels``, "precomputed" (rows then have no first labels, and the first pass matches
+        domain means only), or a callable.
     gamma : float, "median" or None, default="median"
         Kernel width; see `TCAEstimator`.
     degree : float, default=3
@@ -250,7 +251,7 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
         gram = self._fit_kernel(X, self.n_components, "coupled")
         if isinstance(gram, Nystroem):
             return principal_coordinates(gram.features, gram.root)
-        return kernel_coordinates(gram.K)
+        return kernel_coordinates(gram.K)  # type: ignore[attr-defined]  # the plan has no tiles
 
     def _has_quick_pass(self, shared: Shared) -> bool:
         return shared.space.pencil.solver.is_iterative(self.n_components)
