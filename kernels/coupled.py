@@ -1,6 +1,6 @@
 """Two coupled projections, one for each domain: the matrices and the eigenproblem of JGSA.
 
-With A the map of the source and B that of the target, ``W = [A; B]``,
+With A the map of the source and B that of the target, ``W = [A; B]``::
 
     max  tr(W^T N W) / tr(W^T (D + U U^T) W)
     N = [ beta S_b   0    ]        D = [ lam I + beta S_w   -lam I       ]        U = [ X_s^T E_s ]
@@ -8,7 +8,7 @@ With A the map of the source and B that of the target, ``W = [A; B]``,
 
 S_b and S_w are the scatter of the source between and within classes, S_t that of the target, and E the factor of the
 MMD matrix. Only U changes from pass to pass. D is factored by blocks: with ``s = lam + mu`` and the Schur complement
-``P = lam mu / s I + beta S_w`` of its second block,
+``P = lam mu / s I + beta S_w`` of its second block::
 
     W^T D W = A^T P A + s |B - lam / s A|^2,
 

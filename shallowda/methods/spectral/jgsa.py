@@ -36,6 +36,10 @@ from shallowda.methods.spectral.base import SpectralAdapter
 __all__ = ["JGSA"]
 
 _QUICK_TOLERANCE = 1e-4  # of passes that only serve to find labels: see JDA
+_NO_VARIANCE = (
+    "The target rows have no variance, and the class means of the source do not differ: there is no direction to project "
+    "on."
+)
 
 
 class Shared(NamedTuple):
@@ -228,6 +232,8 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
 
     def _prepare(self, X: Array, domains: Domains) -> Shared:
         coordinates = self._coordinates(X)
+        if coordinates.rows.shape[1] == 0:
+            raise ValueError(_NO_VARIANCE)
         source, target = domains.split(coordinates.rows)  # without a target the source for both, and one map
         space = CoupledSpace(
             source,
@@ -264,10 +270,7 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
         W, rho = space.solve(space.times(E, codes), self.n_components, _QUICK_TOLERANCE if quick else TOLERANCE)
         xp = namespace(W)
         if W.shape[1] == 0:
-            raise ValueError(
-                "The target rows have no variance, and the class means of the source do not differ: there is no "
-                "direction to project on."
-            )
+            raise ValueError(_NO_VARIANCE)
         if self.component_scale == "unit":
             W = W / xp.sqrt(sum(map(shared.coordinates.squared_lengths, space.halves(W))))
         lifted = [shared.coordinates.lift(half)[0].T for half in space.halves(W)]

@@ -308,6 +308,12 @@ def test_nothing_to_project_is_said():
         JGSA(discrimination=0.0).fit(np.r_[Xs, np.ones((5, 8))], np.r_[ys, np.full(5, -1)])
 
 
+@pytest.mark.parametrize("kernel", [None, "linear", "rbf"])
+def test_rows_that_are_all_the_same_are_refused(kernel):
+    with pytest.raises(ValueError, match="target rows have no variance, and the class means"):
+        JGSA(kernel=kernel, gamma=1.0).fit(np.full((len(X), 8), 0.1), y)
+
+
 def test_a_kernel_matrix_that_does_not_fit_is_refused_with_a_way_out():
     with pytest.raises(MemoryError, match="n_landmarks"):
         JGSA(3, kernel="rbf", memory_budget=10_000).fit(X, y)
