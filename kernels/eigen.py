@@ -11,6 +11,9 @@ space is made by products with K, one for a step where B takes two. Pencils that
 what the first one found: `PencilSolver` keeps leading eigenvectors of B and the last solutions, with their images under
 B. A later pass starts from them and from its own V, which is all that changed.
 
+A pencil with any other positive definite matrix on the right, which the passes change by few columns, is brought to
+this form by a root of that matrix: `GeneralPencil`.
+
 Everything returned here is in descending order, without what is zero to working precision (such vectors are noise), and
 with fixed signs (the entry of largest modulus in each vector is positive).
 """
@@ -32,7 +35,18 @@ from shallowda.kernels.arrays import Array, as_dtype, from_numpy, is_numpy, name
 from shallowda.kernels.operators import DenseGram, LowRankPlusDiagonal
 from shallowda.kernels.planning import TAKEOVER_ORDER, most_columns, solver_for
 
-__all__ = ["TOLERANCE", "PencilSolver", "fix_signs", "gram_root", "psd_eigh", "signs", "top_eigh", "top_pencil"]
+__all__ = [
+    "TOLERANCE",
+    "CholeskyRoot",
+    "GeneralPencil",
+    "PencilSolver",
+    "fix_signs",
+    "gram_root",
+    "psd_eigh",
+    "signs",
+    "top_eigh",
+    "top_pencil",
+]
 
 _DENSE_SHARE = 4  # a Krylov space of more than a quarter of the order is left to LAPACK
 _SUBSET_ORDER = 512  # from which a few eigenpairs cost less than all (with two BLAS libraries in the process)
@@ -418,6 +432,83 @@ class PencilSolver:
         generator = np.random.RandomState(self.products)
         block = from_numpy(generator.standard_normal((self.B.shape[0], columns)), self.like)
         return block if self.metric is None else self.metric @ block  # nothing outside the range of a singular one
+
+
+class CholeskyRoot:
+    """F with ``F^T D F = I`` for a positive definite matrix D, from its Cholesky factor: ``D = L L^T``, ``F = L^{-T}``.
+
+    Parameters
+    ----------
+    D : array of shape (m, m), positive definite
+        Two m x m matrices are made, and m^3 flops spent, once; a product with F costs 2 m^2 a column.
+    """
+
+    def __init__(self, D: Array) -> None:
+        xp = namespace(D)
+        self.inverse = xp.linalg.inv(xp.linalg.cholesky(D))  # the standard has no triangular solve
+
+    def apply(self, block: Array) -> Array:
+        """F @ block, for a block of shape (m, b)."""
+        return (block.T @ self.inverse).T  # short and wide: see `symmetric_product`
+
+    def adjoint(self, block: Array) -> Array:
+        """F^T @ block, for a block of shape (m, b)."""
+        return (block.T @ self.inverse.T).T
+
+
+class GeneralPencil:
+    """Leading solutions of symmetric pencils ``(N, D + U U^T)`` that share N and D and differ in a U of few columns.
+
+    N is any positive semi-definite matrix and D any positive definite one. In the coordinates ``W = F w``, with ``F^T D
+    F = I``, the pencil is ``(F^T N F, I + V V^T)`` with ``V = F^T U``: one of `PencilSolver`, so that D is factored
+    once and pencils share a Krylov space.
+
+    Parameters
+    ----------
+    N : operator of shape (m, m), positive semi-definite
+        It gives products with blocks by ``@``, and has `shape` and `like`, an array of its library.
+    root : object with `apply` and `adjoint`
+        Products of blocks with F and with F^T, as of `CholeskyRoot`.
+
+    Attributes
+    ----------
+    solver : PencilSolver
+        Up to an order of 2048 LAPACK may be chosen, or take over; above it never is, whatever the number of solutions.
+    """
+
+    def __init__(self, N: Any, root: Any) -> None:
+        self.N, self.root = N, root
+        self.solver = PencilSolver(_Congruent(N, root))
+
+    def solve(self, U: Array, k: int, tol: float = TOLERANCE) -> tuple[Array, Array]:
+        """Leading solutions of ``N W = (D + U U^T) W diag(rho)``, scaled so that ``W^T N W = I``.
+
+        Parameters
+        ----------
+        U : array of shape (m, r)
+            r = 0 is allowed.
+        k : int
+        tol : float, default=1e-9
+            See `PencilSolver.solve`.
+
+        Returns
+        -------
+        W : array of shape (m, k'), k' <= k
+        rho : array of shape (k',), descending, positive
+        """
+        w, rho, _ = self.solver.solve(self.root.adjoint(U), 1.0, k, tol)
+        return fix_signs(self.root.apply(w)), rho
+
+
+class _Congruent:
+    """``F^T N F`` as an operator."""
+
+    def __init__(self, N: Any, root: Any) -> None:
+        self.N, self.root, self.like, self.shape = N, root, N.like, N.shape
+        self.stored = N.shape[0] <= TAKEOVER_ORDER  # above, its entries are not asked for
+
+    def __matmul__(self, block: Array) -> Array:
+        return self.root.adjoint(self.N @ self.root.apply(block))
 
 
 class _Columns(NamedTuple):

@@ -186,9 +186,10 @@ def plan(
         input.
     dtype : float32 or float64
         Of the rows.
-    form : {"dual", "sample", "system"}, default="dual"
+    form : {"dual", "sample", "system", "coupled"}, default="dual"
         "sample" for one ridge per sample (TJM): a linear problem then has weighted moments as well. "system" for the
-        regularised system of ARTL, whose k is the number of right-hand sides.
+        regularised system of ARTL, whose k is the number of right-hand sides. "coupled" for two maps (JGSA): twice the
+        order, and the eigenvectors of a kernel matrix, which has to be stored.
     n_landmarks : int, optional
         Approximates a kernel that is not linear; linear problems need no approximation.
     backend : {"auto", "numpy", "cupy"}, default="auto"
@@ -213,8 +214,8 @@ def plan(
             raise ValueError(f"{name} must be a whole number of at least 1; it is {value!r}.")
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64; it is {dtype}.")
-    if form not in ("dual", "sample", "system"):
-        raise ValueError(f"form must be 'dual', 'sample' or 'system'; it is {form!r}.")
+    if form not in ("dual", "sample", "system", "coupled"):
+        raise ValueError(f"form must be 'dual', 'sample', 'system' or 'coupled'; it is {form!r}.")
     if kernel == "precomputed" and n_landmarks is not None:
         raise ValueError("n_landmarks= needs the rows, and kernel='precomputed' has none. Pass one of the two.")
     problem = _Problem(int(n), int(d), int(k), kernel, np.dtype(dtype), form, n_landmarks, thresholds())
@@ -291,7 +292,10 @@ class _Problem:
         n, d, item = self.n, self.d, self.dtype.itemsize
         if self.linear:
             unused = ("n_landmarks is not used: a linear kernel is solved exactly",) if self.n_landmarks else ()
-            yield from (way._replace(reasons=way.reasons + unused) for way in self.linear_ways())
+            ways = [self.coupled_way()] if self.form == "coupled" else self.linear_ways()
+            yield from (way._replace(reasons=way.reasons + unused) for way in ways)
+        elif self.form == "coupled":
+            yield self.coupled_way()
         elif self.n_landmarks is not None:
             m = min(self.n_landmarks, n)
             solver, work = self.solved(m)
@@ -303,6 +307,27 @@ class _Problem:
             )
         else:
             yield from self.kernel_ways()
+
+    def coupled_way(self) -> _Way:
+        """Two maps in the coordinates of the rows, of the basis of their span, or of the kernel's feature space."""
+        n, d, item = self.n, self.d, self.dtype.itemsize
+        rows = item * n * d  # of either domain, where they do not lie together
+        if self.linear and d <= n:
+            operator, r, made = "moments", d, rows + (_FLOAT64 * n * d if self.kernel else 0)
+            because = f"the kernel is linear and d = {d} <= n = {n}: scatters of either domain, {d} x {d}"
+        elif self.linear:
+            operator, r, made = "factored", n, _FLOAT64 * (2 * n * d + 3 * n * n)
+            because = f"the kernel is linear and d = {d} > n = {n}: solved in an orthonormal basis of the {n} rows"
+        elif self.n_landmarks is not None:
+            r = m = min(self.n_landmarks, n)
+            operator, made = "nystroem", (item + _FLOAT64) * n * m + item * (m * d + m * m) + self.table.tile_bytes
+            because = f"n_landmarks = {m}: {n} x {m} features stand for the kernel, an approximation"
+        else:
+            operator, r, made = "dense", n, (item * (self.kernel != "precomputed") + 5 * _FLOAT64) * n * n
+            because = f"the kernel is not linear: all eigenvectors of the {n} x {n} matrix are the coordinates"
+        solver, work = self.solved(2 * r, None if 2 * r <= TAKEOVER_ORDER else "block krylov")
+        scatters = 5 * _FLOAT64 * r * r + min(self.table.row_block_bytes, 2 * _FLOAT64 * n * r)
+        return _Way(operator, 2 * r, solver, made + max(scatters, 3 * _FLOAT64 * r * r + work), (because,))
 
     def linear_ways(self) -> Iterator[_Way]:
         n, d = self.n, self.d

@@ -42,7 +42,16 @@ from shallowda.kernels.moments import (
 )
 from shallowda.kernels.operators import DenseGram, Operator, TiledGram
 
-__all__ = ["KernelSpace", "LinearDual", "LinearSample", "PrimalSpace", "Space", "kernel_offset", "linear_dual"]
+__all__ = [
+    "KernelSpace",
+    "LinearDual",
+    "LinearSample",
+    "PrimalSpace",
+    "Space",
+    "kernel_offset",
+    "linear_dual",
+    "span_coordinates",
+]
 
 _SAMPLE = 64  # columns of a kernel matrix from which the size of all is estimated
 _FAR = 10  # standard deviations: a nearer mean of a kernel matrix costs products in float64 no more than one digit
@@ -95,13 +104,11 @@ class PrimalSpace:
     """
 
     def __init__(self, X: Array | Moments) -> None:
-        n, d = X.shape
-        self.basis: Array = None
+        n = X.shape[0]
         self.rows: Any = X
-        if d > n and not isinstance(X, Moments):
-            xp = namespace(X)
-            self.basis, triangle = xp.linalg.qr(xp.astype(X.T, xp.float64))
-            self.rows = triangle.T
+        self.basis: Array = None
+        if not isinstance(X, Moments):
+            self.rows, self.basis = span_coordinates(X)
         self.mean, self.scatter = mean_and_scatter(self.rows)
         xp = namespace(self.mean)
         self.eps = rows_eps(X)
@@ -312,6 +319,28 @@ def linear_dual(X: Array | Moments) -> LinearDual | KernelSpace:
     """The dual problem on ``K = X X^T`` in min(d, n) dimensions; in d from moments."""
     n, d = X.shape
     return LinearDual(X) if d <= n or isinstance(X, Moments) else KernelSpace(DenseGram(X @ X.T), X, overwrite=True)
+
+
+def span_coordinates(X: Array) -> tuple[Array, Array | None]:
+    """Rows in an orthonormal basis of their span where that has fewer dimensions than they have features.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+
+    Returns
+    -------
+    rows : array of shape (n, min(d, n))
+        In float64 where they are not X itself.
+    basis : array of shape (d, n), or None
+        With ``X = rows @ basis.T``; None where d <= n.
+    """
+    n, d = X.shape
+    if d <= n:
+        return X, None
+    xp = namespace(X)
+    basis, triangle = xp.linalg.qr(xp.astype(X.T, xp.float64))
+    return triangle.T, basis
 
 
 def kernel_offset(K: Operator) -> float:

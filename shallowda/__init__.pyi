@@ -26,6 +26,7 @@ from shallowda.methods.alignment.coral import CORAL as CORAL
 from shallowda.methods.classifiers.artl import ARTL as ARTL
 from shallowda.methods.spectral.bda import BDA as BDA
 from shallowda.methods.spectral.jda import JDA as JDA
+from shallowda.methods.spectral.jgsa import JGSA as JGSA
 from shallowda.methods.spectral.tca import TCAEstimator as TCAEstimator
 from shallowda.methods.spectral.tjm import TJM as TJM
 from shallowda.methods.subspace.gfk import GFK as GFK

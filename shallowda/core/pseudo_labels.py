@@ -202,6 +202,17 @@ class PseudoLabelAdapter(PseudoLabelMixin, BaseAdapter):
         """Whether `quick` makes a pass cheaper."""
         return False
 
+    def _first_labels(self, X: Array, domains: Domains) -> np.ndarray | None:
+        """Codes of the target labels that the first pass begins with; None: it has none.
+
+        `_source_only` gives those of the base classifier without adaptation.
+        """
+        return None
+
+    def _source_only(self, X: Array, domains: Domains) -> np.ndarray:
+        """Codes of the labels that the base classifier, trained on the source's rows as they are, gives the target."""
+        return _target_codes(self._trained(domains.source_rows(X), domains), X, domains)
+
     def _adapt(self, X: Array, domains: Domains) -> Array:
         if domains.n_classes == 1:
             warn(f"The source has one class, so {type(self).__name__} adapts to the target as a whole only.")
@@ -215,7 +226,7 @@ class PseudoLabelAdapter(PseudoLabelMixin, BaseAdapter):
             return Pass(solution.objective, labels, solution.record, (solution, base))
 
         quick = partial(step, quick=True) if self._has_quick_pass(shared) else None
-        solution, self.estimator_ = self._settle(step, domains, quick=quick)
+        solution, self.estimator_ = self._settle(step, domains, first=self._first_labels(X, domains), quick=quick)
         return self._store_pass(shared, solution)
 
     def _rows_to_train_on(self, rows: Array, Z: Array | None, domains: Domains) -> None:

@@ -168,7 +168,7 @@ def test_sizes_are_whole_numbers(name, wrong):
 def test_other_arguments_are_checked():
     with pytest.raises(ValueError, match="dtype must be float32 or float64; it is int64"):
         plan(10, 5, None, 2, "int64")
-    with pytest.raises(ValueError, match="form must be 'dual', 'sample' or 'system'; it is 'primal'"):
+    with pytest.raises(ValueError, match="form must be 'dual', 'sample', 'system' or 'coupled'; it is 'primal'"):
         plan(10, 5, None, 2, form="primal")
     with pytest.raises(ValueError, match="n_landmarks= needs the rows"):
         plan(10, 10, "precomputed", 2, n_landmarks=3)

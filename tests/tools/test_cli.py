@@ -882,7 +882,7 @@ def test_completion(invoke, shell):
     ("words", "completed"),
     [
         ("shallowda ad", ["adapt"]),
-        ("shallowda adapt --method J", ["JDA"]),
+        ("shallowda adapt --method JD", ["JDA"]),
         ("shallowda adapt --scale per", ["per-domain"]),
         ("shallowda data fetch dig", ["digits"]),
         ("shallowda bench --preset qui", ["quick"]),
