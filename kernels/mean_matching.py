@@ -1,6 +1,6 @@
 """The quadratic programme of kernel mean matching, without its n x n matrix, solved to a duality gap that is computed.
 
-    min_w  w^T K w / 2 - kappa^T w    subject to  0 <= w <= bound,  |mean(w) - 1| <= slack
+    min_w  w^T K w / 2 - kappa^T w    subject to  0 <= w <= bound,  abs(mean(w) - 1) <= slack
 
 A step minimises a model of the objective that has ``Z Z^T + delta I`` in place of K, with Z of a few hundred columns,
 and goes along the exact parabola as far as it falls. Every step needs one product with K, which is computed in tiles,

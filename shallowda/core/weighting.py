@@ -18,9 +18,7 @@ from shallowda.core.estimator import DomainAware, base_has, computing, for_base,
 from shallowda.core.messages import warn
 from shallowda.kernels.arrays import Array, to_numpy
 
-__all__ = ["SourceWeighting"]
-
-_FEW, _SHARE = 30, 0.2  # rows of equal weight, and share of the source rows, below which weights are warned about
+__all__ = ["SourceWeighting", "effective_sample_size"]
 
 
 class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
@@ -28,7 +26,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
 
     A method implements `_weigh`, which gives each source row a weight; a method that corrects for class proportions
     computes it from ``domains.labels``. Features are not mapped. Without target rows every weight is 1. `fit` keeps
-    ``weights_`` and ``effective_sample_size_``, and warns where the latter is small.
+    ``weights_`` and ``effective_sample_size_``.
     """
 
     kind = "weighting"
@@ -67,11 +65,6 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         ------
         ValueError
             If the estimator takes no weights, or does not suit y; and if the weights are not finite or all zero.
-
-        Warns
-        -----
-        UserWarning
-            If the weights tell less than 30 rows of equal weight would, and than a fifth of the source rows.
         """
         X, domains = self._read(X, y, sample_domain)
         base = None if y is None else self._base_with_weights()
@@ -81,7 +74,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
             if domains.has_target:
                 weights = self._weigh(rows, domains)
                 self.weights_ = self._checked(np.asarray(to_numpy(weights), dtype=float), len(self.weights_))
-            self.effective_sample_size_ = self._effective(self.weights_)
+            self.effective_sample_size_ = effective_sample_size(self.weights_)
             if base is not None:
                 values = domains.values if self._regresses else domains.source_labels
                 source = for_base(base, domains.source_rows(X))
@@ -131,19 +124,6 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
                 "may not overlap. Reduce the number of features first, for example with PCA."
             )
         return weights
-
-    def _effective(self, weights: np.ndarray) -> float:
-        """``(sum w)^2 / sum w^2``: how many rows of equal weight tell as much; warns where few are left."""
-        shares = weights / weights.max()
-        effective = float(shares.sum() ** 2 / (shares @ shares))
-        if effective < min(_FEW, _SHARE * len(weights)):
-            warn(
-                f"{type(self).__name__}: the weights of {len(weights)} source rows tell as much as {effective:.1f} "
-                "rows of equal weight (effective_sample_size_), which is little to learn from: few source rows are "
-                "near the target. Reduce the number of features first, for example with PCA in a pipeline; if there "
-                "are few, the domains may hardly overlap.",
-            )
-        return effective
 
     def _called(self, method: str, X: ArrayLike, sample_domain: Any) -> Any:
         check_is_fitted(self)
@@ -246,3 +226,20 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         tags.classifier_tags, tags.regressor_tags = inner.classifier_tags, inner.regressor_tags
         tags.target_tags.required = True
         return tags
+
+
+def effective_sample_size(weights: np.ndarray) -> float:
+    """``(sum w)^2 / sum w^2``: how many rows of equal weight tell as much.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n,)
+        Not negative, and not all zero.
+
+    Returns
+    -------
+    size : float
+        From 1 to n.
+    """
+    shares = weights / weights.max()
+    return float(shares.sum() ** 2 / (shares @ shares))

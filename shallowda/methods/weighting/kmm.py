@@ -1,7 +1,7 @@
 """Kernel mean matching: weights under which the source rows have the target's mean in the feature space of a kernel.
 
     min_w  ||1/n_s sum_i w_i phi(x_i) - 1/n_t sum_j phi(x_j)||^2,   that is   min_w  w^T K w / 2 - kappa^T w,
-    kappa_i = n_s / n_t sum_j k(x_i, x_j)      s.t.  0 <= w_i <= bound,  |sum_i w_i - n_s| <= n_s slack
+    kappa_i = n_s / n_t sum_j k(x_i, x_j)      s.t.  0 <= w_i <= bound,  abs(mean(w) - 1) <= slack
 
 with i over the source rows and j over the target rows.
 
@@ -21,12 +21,14 @@ from shallowda.core.catalogue import Card
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import BACKENDS
 from shallowda.core.messages import warn
-from shallowda.core.weighting import SourceWeighting
+from shallowda.core.weighting import SourceWeighting, effective_sample_size
 from shallowda.kernels.arrays import Array
 from shallowda.kernels.mean_matching import match_means
 from shallowda.kernels.pairwise import Kernel, median_gamma
 
 __all__ = ["KMM"]
+
+_FEW, _SHARE = 30, 0.2  # rows of equal weight, and share of the source rows, below which weights are warned about
 
 
 class KMM(SourceWeighting):
@@ -81,6 +83,8 @@ class KMM(SourceWeighting):
     Copies of a row share one weight. The default tolerance is far below what the sampling of the rows leaves unknown (a
     squared distance of about 1 / n_target); where the kernel is wide, many weights come that near, and of these it
     gives smoother ones than a smaller tolerance.
+
+    A warning comes where the effective sample size is below 30 and below a fifth of the source rows.
 
     A regressor is fitted where `estimator` is one: y then holds numbers, and NaN on target rows.
 
@@ -169,4 +173,12 @@ class KMM(SourceWeighting):
         if not found.converged:
             warn(found.complaint(), ConvergenceWarning)
         self.duality_gap_, self.n_iter_ = found.gap, found.n_iter
+        size, n_source = effective_sample_size(found.weights), len(found.weights)
+        if size < min(_FEW, _SHARE * n_source):
+            warn(
+                f"KMM: the weights of {n_source} source rows tell as much as {size:.1f} rows of equal weight "
+                "(effective_sample_size_), which is little to learn from: few source rows are near the target. Reduce "
+                "the number of features first, for example with PCA in a pipeline; if there are few, the domains may "
+                "hardly overlap.",
+            )
         return found.weights
