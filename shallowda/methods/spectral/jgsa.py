@@ -37,8 +37,8 @@ __all__ = ["JGSA"]
 
 _QUICK_TOLERANCE = 1e-4  # of passes that only serve to find labels: see JDA
 _NO_VARIANCE = (
-    "The target rows have no variance, and the class means of the source do not differ: there is no direction to project "
-    "on."
+    "The target rows have no variance, and the class means of the source do not differ: there is no direction to "
+    "project on."
 )
 
 
