@@ -15,7 +15,6 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, h
 
 from shallowda.core.contract import Domains, labels_among, read_domains, read_values, value_array
 from shallowda.core.estimator import DomainAware, base_has, computing, for_base, labels_to_score
-from shallowda.core.messages import warn
 from shallowda.kernels.arrays import Array, to_numpy
 
 __all__ = ["SourceWeighting", "effective_sample_size"]
