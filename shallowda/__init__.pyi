@@ -24,6 +24,7 @@ from shallowda.domains import pack_domains as pack_domains
 from shallowda.drift import TargetDrift as TargetDrift
 from shallowda.methods.alignment.coral import CORAL as CORAL
 from shallowda.methods.classifiers.artl import ARTL as ARTL
+from shallowda.methods.classifiers.easytl import EasyTL as EasyTL
 from shallowda.methods.spectral.bda import BDA as BDA
 from shallowda.methods.spectral.jda import JDA as JDA
 from shallowda.methods.spectral.jgsa import JGSA as JGSA

@@ -25,6 +25,9 @@ class DomainClassifier(DomainAwareClassifier, ABC):
 
     kind = "domain classifier"
 
+    #: True where `_embed` has a map for each domain: equal rows then get one score within a domain only.
+    _has_source_map = False
+
     @abstractmethod
     def _learn(self, X: Array, domains: Domains) -> None:
         """Set the fitted attributes."""
@@ -35,6 +38,10 @@ class DomainClassifier(DomainAwareClassifier, ABC):
 
         For two classes one column will do, where > 0 means the second class; of two the difference is taken.
         """
+
+    def _embed(self, X: Array, source: np.ndarray) -> Array:
+        """What `_scores` sees of new rows: themselves, unless a method maps them; `source` masks rows of the source."""
+        return X
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> Self:
         """Fit the classifier on the rows of both domains.
@@ -60,11 +67,12 @@ class DomainClassifier(DomainAwareClassifier, ABC):
         return self
 
     def _scored(self, X: ArrayLike, sample_domain: Any) -> Array:
-        X, _ = self._rows(X, sample_domain)
+        X, source = self._rows(X, sample_domain)
         rows = self._placed(X)
         model = self._beside(rows)
+        first = first_equal(rows, apart=source if self._has_source_map else None)
         with computing(rows, fitted=self._n_fit):
-            scores = computed_once(lambda some, _: model._scores(some), rows, first_equal(rows))
+            scores = computed_once(lambda some, index: model._scores(model._embed(some, source[index])), rows, first)
         if scores.shape[1] == len(self.classes_) == 2:
             scores = scores[:, 1:] - scores[:, :1]
         return to_numpy(scores) if is_numpy(X) else scores
@@ -76,7 +84,8 @@ class DomainClassifier(DomainAwareClassifier, ABC):
         ----------
         X : array-like of shape (n_samples, n_features)
         sample_domain : array-like of shape (n_samples,), optional
-            Accepted for uniformity; both domains share one function.
+            >= 0 for rows to treat as source, which matters where a method maps them; else both domains share one
+            function. All rows are target when it is not given.
 
         Returns
         -------
@@ -93,7 +102,8 @@ class DomainClassifier(DomainAwareClassifier, ABC):
         ----------
         X : array-like of shape (n_samples, n_features)
         sample_domain : array-like of shape (n_samples,), optional
-            Accepted for uniformity; both domains share one function.
+            >= 0 for rows to treat as source, which matters where a method maps them; else both domains share one
+            function. All rows are target when it is not given.
 
         Returns
         -------
