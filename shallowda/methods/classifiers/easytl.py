@@ -1,4 +1,4 @@
-"""Easy transfer learning: alignment, then the target's rows assigned to the nearest class means so that none is left out.
+"""Easy transfer learning: alignment, then target rows assigned to the nearest class means so that none is left out.
 
     min_M  sum_jc D_jc M_jc      s.t.  sum_c M_jc = 1,   sum_j M_jc >= 1,   M >= 0,        D_jc = ||x_j - h_c||
 
@@ -143,7 +143,8 @@ class EasyTL(DomainClassifier):
             return rows
         alignment = CORAL() if isinstance(self.alignment, str) else clone(self.alignment)
         self.alignment_ = alignment.set_output(transform="default")
-        labels = domains.labels if get_tags(alignment).target_tags.required else None  # else it would train a classifier
+        needed = get_tags(alignment).target_tags.required
+        labels = domains.labels if needed else None  # with labels it would train a classifier
         return alignment.fit_transform(rows, labels, sample_domain=domains.codes)
 
     def _assigned(self, Zt: Array, n_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -64,9 +64,7 @@ def test_labels_are_those_of_the_linear_programme(seed, n_classes, more):
     scores = model.decision_function(b)
     columns = model.prices_ - D
     np.testing.assert_allclose(scores, columns if n_classes > 2 else columns[:, 1] - columns[:, 0], atol=1e-9)
-    np.testing.assert_array_equal(
-        EasyTL(None, require_all_classes=False).fit(rows, marks).predict(b), D.argmin(axis=1)
-    )
+    np.testing.assert_array_equal(EasyTL(None, require_all_classes=False).fit(rows, marks).predict(b), D.argmin(axis=1))
 
 
 def test_with_coral_it_is_what_the_paper_describes():
@@ -227,7 +225,7 @@ def test_the_alignment_is_searched_by_name():
 def test_source_rows_are_scored_by_the_map_of_the_source():
     """Taken for target rows, those of a source far away would nearly all be in one class."""
     far = Xs + 50
-    rows, marks, domain = pack_domains(far, ys, Xt)
+    rows, marks, _ = pack_domains(far, ys, Xt)
     model = EasyTL(CORAL(0.0)).fit(rows, marks)
     assert source_accuracy(model, rows, marks) > 0.9
     assert np.mean(model.predict(far) == ys) < 0.5
