@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import DomainAwareClassifier, base_has, computing, for_base, require_classifier
 from shallowda.core.nearest import OneNearestNeighbor
-from shallowda.core.rows import computed_once, first_equal
-from shallowda.kernels.arrays import Array, as_dtype, is_numpy, take_rows, to_numpy
+from shallowda.core.rows import first_equal, of_first
+from shallowda.kernels.arrays import Array, as_dtype, is_numpy, to_numpy
 
 __all__ = ["BaseAdapter"]
 
@@ -88,7 +88,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         with computing(rows):
             Z = adapt(rows, domains)
             if Z is not None:
-                Z = take_rows(Z, self._first_equal(rows, domains.source))
+                Z = of_first(Z, self._first_equal(rows, domains.source))
             elif whole:
                 Z = self._mapped(rows, domains.source)
             Zs = self._rows_to_train_on(rows, Z, domains)
@@ -111,8 +111,8 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         return first_equal(rows, apart=source if self._has_source_map else None)
 
     def _mapped(self, rows: Array, source: np.ndarray) -> Array:
-        """`_map`, which sees each of equal rows once."""
-        return computed_once(lambda some, index: self._map(some, source[index]), rows, self._first_equal(rows, source))
+        """`_map`, the same for equal rows."""
+        return of_first(self._map(rows, source), self._first_equal(rows, source))
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> BaseAdapter:
         """Adapt the domains and train the base classifier on the adapted source.
@@ -174,8 +174,10 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         """What is made of the embedding of new rows."""
         X, source = self._rows(X, sample_domain)
         rows = self._placed(X)
+        first = self._first_equal(rows, source)
         with computing(rows, fitted=self._n_fit):
-            return then(_as_given(self._beside(rows)._mapped(rows, source), rows, X))
+            Z = of_first(self._beside(rows)._map(rows, source), first)
+            return of_first(then(_as_given(Z, rows, X)), first)
 
     def _classify(self, method: str, X: ArrayLike, sample_domain: Any) -> np.ndarray:
         check_is_fitted(self)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import DomainAwareClassifier, computing
-from shallowda.core.rows import computed_once, first_equal
+from shallowda.core.rows import first_equal, of_first
 from shallowda.kernels.arrays import Array, is_numpy, to_numpy
 
 __all__ = ["DomainClassifier", "decide"]
@@ -38,6 +38,10 @@ class DomainClassifier(DomainAwareClassifier, ABC):
 
         For two classes one column will do, where > 0 means the second class; of two the difference is taken.
         """
+
+    def _tie(self, eps: float) -> float:
+        """Difference of scores that is round-off in numbers of this precision, so that it decides nothing."""
+        return 0.0
 
     def _embed(self, X: Array, source: np.ndarray) -> Array:
         """What `_scores` sees of new rows: themselves, unless a method maps them; `source` masks rows of the source."""
@@ -72,7 +76,7 @@ class DomainClassifier(DomainAwareClassifier, ABC):
         model = self._beside(rows)
         first = first_equal(rows, apart=source if self._has_source_map else None)
         with computing(rows, fitted=self._n_fit):
-            scores = computed_once(lambda some, index: model._scores(model._embed(some, source[index])), rows, first)
+            scores = of_first(model._scores(model._embed(rows, source)), first)
         if scores.shape[1] == len(self.classes_) == 2:
             scores = scores[:, 1:] - scores[:, :1]
         return to_numpy(scores) if is_numpy(X) else scores
@@ -109,20 +113,25 @@ class DomainClassifier(DomainAwareClassifier, ABC):
         -------
         y : ndarray of shape (n_samples,)
         """
-        codes = decide(to_numpy(self._scored(X, sample_domain)), len(self.classes_))
+        scores = to_numpy(self._scored(X, sample_domain))
+        codes = decide(scores, len(self.classes_), self._tie(float(np.finfo(scores.dtype).eps)))
         return self.classes_[codes]
 
 
-def decide(scores: np.ndarray, n_classes: int) -> np.ndarray:
+def decide(scores: np.ndarray, n_classes: int, tie: float = 0.0) -> np.ndarray:
     """Class codes from scores.
 
     Parameters
     ----------
     scores : ndarray of shape (m, n_classes), or (m, 1) for two classes
     n_classes : int
+    tie : float, default=0
+        Scores that differ by no more are equal, and the first class wins.
 
     Returns
     -------
     codes : ndarray of shape (m,), int
     """
-    return (scores[:, 0] > 0).astype(int) if n_classes == 2 else scores.argmax(axis=1)
+    if n_classes == 2:
+        return (scores[:, 0] > tie).astype(int)
+    return np.argmax(scores >= scores.max(axis=1, keepdims=True) - tie, axis=1)

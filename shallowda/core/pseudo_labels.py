@@ -15,7 +15,8 @@ from shallowda.core.adapter import BaseAdapter
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import for_base
 from shallowda.core.messages import warn
-from shallowda.kernels.arrays import Array, take_rows
+from shallowda.core.rows import of_first
+from shallowda.kernels.arrays import Array
 
 __all__ = ["Pass", "PseudoLabelAdapter", "PseudoLabelMixin", "Solution", "settle"]
 
@@ -220,7 +221,7 @@ class PseudoLabelAdapter(PseudoLabelMixin, BaseAdapter):
 
         def step(pseudo: np.ndarray | None, quick: bool = False) -> Pass:
             solution = self._pass(shared, domains, pseudo, quick=quick)
-            solution = replace(solution, embedding=take_rows(solution.embedding, first))
+            solution = replace(solution, embedding=of_first(solution.embedding, first))
             base = self._trained(domains.source_rows(solution.embedding), domains)
             labels = _target_codes(base, solution.embedding, domains)
             return Pass(solution.objective, labels, solution.record, (solution, base))

@@ -10,38 +10,23 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from shallowda import ARTL, BDA, CORAL, JDA, TJM, TCAEstimator, pack_domains
-from shallowda.core.rows import computed_once, first_equal
+from shallowda.core.rows import first_equal, of_first, places_of, row_keys
 
 
-def the_first(rows, stored, apart):
-    """By comparing each row with each other."""
-    pool = [*stored, *rows]
-    sides = [None] * len(stored) + list(apart)
-    return [
-        min(
-            place
-            for place, other in enumerate(pool)
-            if np.array_equal(other, row) and (len(stored) or sides[place] == side)
-        )
-        for row, side in zip(rows, apart, strict=True)
-    ]
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 15), st.integers(1, 12), st.integers(0, 12))
-def test_the_first_of_equal_rows(seed, m, d, n):
-    """Few values, so that many rows are equal; zeros have signs, and the dtypes differ."""
+@given(st.integers(0, 2**32 - 1), st.integers(1, 15), st.integers(1, 12))
+def test_the_first_of_equal_rows(seed, m, d):
+    """Few values, so that many rows are equal; zeros have signs."""
     rng = np.random.default_rng(seed)
-    stored = rng.integers(-1, 2, (n, d)) * rng.choice([1.0, -0.0])
-    rows = rng.integers(-1, 2, (m, d)).astype(rng.choice([np.float32, np.float64]))
+    rows = (rng.integers(-1, 2, (m, d)) * rng.choice([1.0, -0.0])).astype(rng.choice([np.float32, np.float64]))
     rows[rng.integers(m)] = rows[0]
-    apart = rng.random(m) < 0.5
-    kept = rows.copy()
-    np.testing.assert_array_equal(first_equal(rows), the_first(rows, [], np.zeros(m)))
-    np.testing.assert_array_equal(first_equal(rows, apart=apart), the_first(rows, [], apart))
-    np.testing.assert_array_equal(first_equal(rows, stored=stored), the_first(rows, stored, np.zeros(m)))
-    if n:
-        found = first_equal(strict.asarray(rows.astype(float)), stored=strict.asarray(stored))
-        np.testing.assert_array_equal(found, the_first(rows, stored, np.zeros(m)))
+    apart, kept = rng.random(m) < 0.5, rows.copy()
+    equal = (rows[:, None] == rows[None]).all(axis=2)
+    np.testing.assert_array_equal(first_equal(rows), equal.argmax(axis=1))
+    np.testing.assert_array_equal(first_equal(strict.asarray(rows)), equal.argmax(axis=1))
+    np.testing.assert_array_equal(first_equal(np.asfortranarray(rows)), equal.argmax(axis=1))
+    np.testing.assert_array_equal(
+        first_equal(rows, apart=apart), (equal & (apart[:, None] == apart[None])).argmax(axis=1)
+    )
     np.testing.assert_array_equal(rows, kept)
 
 
@@ -49,20 +34,29 @@ def test_rows_that_differ_in_one_late_column():
     rows = np.ones((6, 100))
     rows[[1, 3], 98] = 2
     np.testing.assert_array_equal(first_equal(rows), [0, 1, 0, 1, 0, 0])
-    np.testing.assert_array_equal(first_equal(rows[1:], stored=rows[:1]), [1, 0, 1, 0, 0])
+    np.testing.assert_array_equal(of_first(rows[:, 98], first_equal(rows)), rows[:, 98])
 
 
-def test_equal_rows_are_computed_once():
-    seen = []
+def test_results_of_the_first_of_equal_rows():
+    results = np.arange(4.0)
+    assert of_first(results, np.arange(4)) is results
+    np.testing.assert_array_equal(of_first(results, np.array([0, 0, 2, 0])), [0, 0, 2, 0])
 
-    def doubled(rows, index):
-        seen.append((rows.shape[0], index.tolist()))
-        return 2 * rows
 
-    rows = np.array([[3.0, 1.0], [2.0, 2.0], [3.0, 1.0], [2.0, 2.0], [0.0, 0.0]])
-    np.testing.assert_array_equal(computed_once(doubled, rows, first_equal(rows)), 2 * rows)
-    np.testing.assert_array_equal(computed_once(doubled, rows[:2], first_equal(rows[:2])), 2 * rows[:2])
-    assert seen == [(3, [0, 1, 4]), (2, [0, 1])]
+@given(st.integers(0, 2**32 - 1), st.integers(1, 15), st.integers(1, 6), st.integers(1, 12))
+def test_places_among_stored_rows(seed, m, d, n):
+    rng = np.random.default_rng(seed)
+    stored = rng.integers(-1, 2, (n, d)) * rng.choice([1.0, -0.0])
+    rows = rng.integers(-1, 2, (m, d)).astype(rng.choice([np.float32, np.float64]))
+    equal = (rows[:, None] == stored[None]).all(axis=2)
+    expected = np.where(equal.any(axis=1), equal.argmax(axis=1), -1)
+    keys, places = np.unique(row_keys(stored), return_index=True)
+    np.testing.assert_array_equal(places_of(rows, stored, keys, places), expected)
+
+
+def test_a_key_that_two_rows_share_is_no_match():
+    stored, rows = np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [1.0, 2.0]])
+    np.testing.assert_array_equal(places_of(rows[:1], stored, row_keys(rows[:1]), np.array([0])), [-1])
 
 
 # -- in the methods ----------------------------------------------------------------------------------------------------
@@ -109,6 +103,23 @@ def test_copies_among_categorical_rows(kind, kernel, categories):
         if kernel != "linear":  # rows of fit are known again
             np.testing.assert_array_equal(again, Z)
             np.testing.assert_array_equal(model.transform(Xt[order]), Z[len(Xs) :][order])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", ["squared", "hinge"])
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_scores_that_are_round_off_decide_nothing(n_classes, kernel, loss, dtype):
+    """Copies have every label equally often, so all scores are ties, which the first class wins."""
+    Xs, ys = np.repeat(np.eye(3, dtype=dtype), 4 * n_classes, axis=0), np.tile(np.arange(n_classes), 12)
+    Xt = np.tile(np.eye(3, dtype=dtype), (10, 1))
+    X, y, _ = pack_domains(Xs, ys, Xt)
+    model = ARTL(loss, kernel=kernel).fit(X, y)
+    predicted = model.predict(Xt)
+    np.testing.assert_array_equal(predicted, model.pseudo_labels_)
+    np.testing.assert_array_equal(predicted, np.tile(predicted[:3], 10))
+    np.testing.assert_array_equal(np.concatenate([model.predict(row[None]) for row in Xt]), predicted)
 
 
 @pytest.mark.filterwarnings("ignore:Every source row")

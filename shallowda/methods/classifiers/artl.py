@@ -211,7 +211,8 @@ class ARTL(KernelMixin, PseudoLabelMixin, DomainClassifier):
         def step(pseudo: np.ndarray) -> Pass:
             E, dropped = self._mmd(domains, pseudo)
             fit = machine.solve(E)
-            labels = decide(to_numpy(fit.fitted)[domains.target], domains.n_classes)
+            fitted = to_numpy(fit.fitted)[domains.target]
+            labels = decide(fitted, domains.n_classes, self._tie(float(namespace(rows).finfo(rows.dtype).eps)))
             return Pass(fit.objective, labels, {"dropped_classes": dropped}, fit)
 
         fit = self._settle(step, domains, first=first)
@@ -292,6 +293,9 @@ class ARTL(KernelMixin, PseudoLabelMixin, DomainClassifier):
                 ConvergenceWarning,
             )
         return domains.encode(learner.predict(Xt))
+
+    def _tie(self, eps: float) -> float:
+        return 0.1 * eps**0.5  # scores are fitted to 0, 1 and -1, whatever the units of X
 
     def _scores(self, X: Array) -> Array:
         if self._is_linear:

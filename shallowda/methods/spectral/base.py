@@ -19,8 +19,8 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from shallowda.core.adapter import BaseAdapter
 from shallowda.core.kernel_mixin import KERNEL_CONSTRAINTS, KernelMixin
 from shallowda.core.messages import warn
-from shallowda.core.rows import first_equal
-from shallowda.kernels.arrays import Array, as_dtype, merge_rows, namespace, take_rows
+from shallowda.core.rows import places_of, row_keys
+from shallowda.kernels.arrays import Array, as_dtype, is_numpy, merge_rows, namespace, take_rows
 from shallowda.kernels.moments import Moments
 from shallowda.kernels.operators import Nystroem
 from shallowda.kernels.spaces import KernelSpace, LinearDual, LinearSample, PrimalSpace, Space, linear_dual
@@ -108,6 +108,7 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
         self._store_map(space, A)
         if self._keeps_rows:
             self.embedding_ = namespace(Z).asarray(Z, copy=True)
+            self._row_keys_, self._row_places_ = np.unique(row_keys(self.X_fit_), return_index=True)
         return Z
 
     def _store_map(self, space: Space, A: Array) -> None:
@@ -136,13 +137,15 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
         return not self._is_linear and self.kernel != "precomputed" and self.n_landmarks is None
 
     def _map(self, X: Array, source: np.ndarray) -> Array:
-        if not self._keeps_rows:
+        if not (
+            self._keeps_rows and is_numpy(X) and hasattr(self, "_row_keys_")
+        ):  # not in models of an earlier release
             return self._projected(X)
-        first, n = first_equal(X, stored=self.X_fit_), self.X_fit_.shape[0]
-        known = first < n
+        place = places_of(X, self.X_fit_, self._row_keys_, self._row_places_)
+        known = place >= 0
         if not known.any():
             return self._projected(X)
-        Z = take_rows(self.embedding_, first[known])
+        Z = take_rows(self.embedding_, place[known])
         if known.all():
             return Z
         return merge_rows(known, Z, as_dtype(self._projected(take_rows(X, np.flatnonzero(~known))), Z.dtype))
