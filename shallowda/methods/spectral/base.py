@@ -137,9 +137,7 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
         return not self._is_linear and self.kernel != "precomputed" and self.n_landmarks is None
 
     def _map(self, X: Array, source: np.ndarray) -> Array:
-        if not (
-            self._keeps_rows and is_numpy(X) and hasattr(self, "_row_keys_")
-        ):  # not in models of an earlier release
+        if not (self._keeps_rows and is_numpy(X) and hasattr(self, "_row_keys_")):  # older saved models lack keys
             return self._projected(X)
         place = places_of(X, self.X_fit_, self._row_keys_, self._row_places_)
         known = place >= 0
