@@ -220,7 +220,7 @@ def neighbours(n: int) -> Case:
 
 
 SEVERAL, ONE = "as many threads as there are", "one thread"
-THREADED = {label: (name, options) for label, (name, options) in ESTIMATORS.items()} | {
+THREADED = ESTIMATORS | {
     "ARTL rbf": ("ARTL", {"kernel": "rbf"}),
     "TJM rbf": ("TJM", {"kernel": "rbf"}),
     "AutoAdapt": ("AutoAdapt", {}),
@@ -231,8 +231,7 @@ def threads(n: int, d: int, times: int) -> Case:
     """Small rows, on which threads of BLAS cost more than they give: they must not be used."""
     jobs = []
     for label, (name, options) in THREADED.items():
-        again = times if name != "AutoAdapt" else 1
-        work = {"name": name, "options": options, "times": again}
+        work = {"name": name, "options": options, "times": 1 if name == "AutoAdapt" else times}
         jobs.append(Job(f"{label}, {SEVERAL}", "shallowda", "ours", work, n, d))
         jobs.append(Job(f"{label}, {ONE}", "shallowda", "ours", work, n, d, options={"threads": "1"}))
     return Case("threads", f"Threads of BLAS on {n} x {d} rows", jobs, 3)

@@ -273,8 +273,7 @@ class AutoAdapt(DomainAwareClassifier):
         scoring = {"circular": CircularValidation(), "mixed": MixVal()} if self.scoring is None else dict(self.scoring)
         _check_scoring(scoring)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        with computing(X):
-            self.report_ = _report(X, domains, seed)
+        self.report_ = _report(X, domains, seed)
         self.fallback_ = self._reason(domains)
         candidates = self._prepared(X.shape[1], seed)
         if not domains.has_target:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from shallowda.commands.adapt import methods
 from shallowda.commands.common import INTERRUPTED
+from shallowda.core.progress import progress_bar
 
 if TYPE_CHECKING:
     from shallowda.bench import Benchmark, Cell
@@ -132,7 +133,6 @@ def _progress(shown: bool) -> Iterator[tuple[Callable[[Sequence[Cell]], None], C
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -145,8 +145,7 @@ def _progress(shown: bool) -> Iterator[tuple[Callable[[Sequence[Cell]], None], C
         TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
     )
-    console = Console(stderr=True, quiet=not shown)  # before rich 15 a disabled bar ends with an empty line
-    with Progress(*columns, console=console, disable=not shown) as progress:
+    with progress_bar(*columns, shown=shown) as progress:
         bar = progress.add_task("", total=None)
 
         def begin(cells: Sequence[Cell]) -> None:

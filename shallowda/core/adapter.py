@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import DomainAwareClassifier, base_has, computing, for_base, require_classifier
 from shallowda.core.nearest import OneNearestNeighbor
-from shallowda.core.rows import first_equal, of_first
 from shallowda.kernels.arrays import Array, as_dtype, is_numpy, to_numpy
+from shallowda.kernels.copies import of_first
 
 __all__ = ["BaseAdapter"]
 
@@ -41,8 +41,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
 
     _requires_labels = False
 
-    #: False where both domains have one map: equal rows then get one embedding whatever their domains.
-    _has_source_map = True
+    _has_source_map = True  # a method with one map for both domains says so
 
     @abstractmethod
     def _adapt(self, X: Array, domains: Domains) -> Array | None:
@@ -87,10 +86,10 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         rows = self._placed(X)
         with computing(rows):
             Z = adapt(rows, domains)
+            if Z is None and whole:
+                Z = self._map(rows, domains.source)
             if Z is not None:
-                Z = of_first(Z, self._first_equal(rows, domains.source))
-            elif whole:
-                Z = self._mapped(rows, domains.source)
+                Z = self._same_for_equal(Z, rows, domains.source)
             Zs = self._rows_to_train_on(rows, Z, domains)
             if Zs is not None:
                 self.estimator_ = self._trained(_as_given(Zs, rows, X), domains)
@@ -104,15 +103,12 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         if Z is not None:
             return domains.source_rows(Z)
         source = domains.source_rows(rows)
-        return self._mapped(source, np.ones(source.shape[0], dtype=bool))
+        mask = np.ones(source.shape[0], dtype=bool)
+        return self._same_for_equal(self._map(source, mask), source, mask)
 
-    def _first_equal(self, rows: Array, source: np.ndarray) -> np.ndarray:
-        """For each row the place of the first one with the same map and values: both get one embedding."""
-        return first_equal(rows, apart=source if self._has_source_map else None)
-
-    def _mapped(self, rows: Array, source: np.ndarray) -> Array:
-        """`_map`, the same for equal rows."""
-        return of_first(self._map(rows, source), self._first_equal(rows, source))
+    def _same_for_equal(self, Z: Array, rows: Array, source: np.ndarray) -> Array:
+        """The embedding of training rows, the same for equal ones."""
+        return of_first(Z, self._first_equal(rows, source))
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> BaseAdapter:
         """Adapt the domains and train the base classifier on the adapted source.

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import DomainAwareClassifier, computing
-from shallowda.core.rows import first_equal, of_first
 from shallowda.kernels.arrays import Array, is_numpy, to_numpy
+from shallowda.kernels.copies import of_first
 
 __all__ = ["DomainClassifier", "decide"]
 
@@ -24,9 +24,6 @@ class DomainClassifier(DomainAwareClassifier, ABC):
     """
 
     kind = "domain classifier"
-
-    #: True where `_embed` has a map for each domain: equal rows then get one score within a domain only.
-    _has_source_map = False
 
     @abstractmethod
     def _learn(self, X: Array, domains: Domains) -> None:
@@ -74,7 +71,7 @@ class DomainClassifier(DomainAwareClassifier, ABC):
         X, source = self._rows(X, sample_domain)
         rows = self._placed(X)
         model = self._beside(rows)
-        first = first_equal(rows, apart=source if self._has_source_map else None)
+        first = self._first_equal(rows, source)
         with computing(rows, fitted=self._n_fit):
             scores = of_first(model._scores(model._embed(rows, source)), first)
         if scores.shape[1] == len(self.classes_) == 2:

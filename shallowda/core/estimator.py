@@ -37,6 +37,7 @@ from shallowda.kernels.arrays import (
     strict_linalg,
     to_numpy,
 )
+from shallowda.kernels.copies import first_equal
 from shallowda.kernels.planning import resolve_backend, thresholds
 from shallowda.kernels.threads import one_blas_thread
 
@@ -174,6 +175,13 @@ class DomainAwareClassifier(ClassifierMixin, DomainAware):
     __metadata_request__predict_proba = {"sample_domain": True}
     __metadata_request__decision_function = {"sample_domain": True}
     __metadata_request__score = {"sample_domain": True}
+
+    #: Whether rows of the source are mapped by a map of their own; if not, rows are equal whatever their domains.
+    _has_source_map = False
+
+    def _first_equal(self, rows: Array, source: np.ndarray) -> np.ndarray:
+        """For each row the place of the first one with the same map and values: both get one result."""
+        return first_equal(rows, apart=source if self._has_source_map else None)
 
     def score(
         self,

@@ -15,8 +15,8 @@ from shallowda.core.adapter import BaseAdapter
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import for_base
 from shallowda.core.messages import warn
-from shallowda.core.rows import of_first
 from shallowda.kernels.arrays import Array
+from shallowda.kernels.copies import of_first
 
 __all__ = ["Pass", "PseudoLabelAdapter", "PseudoLabelMixin", "Solution", "settle"]
 
@@ -229,6 +229,10 @@ class PseudoLabelAdapter(PseudoLabelMixin, BaseAdapter):
         quick = partial(step, quick=True) if self._has_quick_pass(shared) else None
         solution, self.estimator_ = self._settle(step, domains, first=self._first_labels(X, domains), quick=quick)
         return self._store_pass(shared, solution)
+
+    def _same_for_equal(self, Z: Array, rows: Array, source: np.ndarray) -> Array:
+        """Z itself: every pass has seen to it, since it trains on its embedding."""
+        return Z
 
     def _rows_to_train_on(self, rows: Array, Z: Array | None, domains: Domains) -> None:
         """None: the pass that was kept has trained the base classifier."""

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from shallowda.core.progress import progress_bar
+
 __all__ = ["domains_at_hand", "find", "folder", "known_domains", "obtain", "registry"]
 
 HOST = "https://raw.githubusercontent.com/"
@@ -254,13 +256,10 @@ class _Resuming:
 
 def _progress() -> Any:
     """A progress bar on a terminal, nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    shown = sys.stderr.isatty()
-    console = Console(stderr=True, quiet=not shown)  # before rich 15 a disabled bar ends with an empty line
-    return Progress(*columns, console=console, disable=not shown)
+    return progress_bar(*columns, shown=sys.stderr.isatty())
 
 
 def _told(error: OSError) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 from sklearn.utils import check_scalar
 
 from shallowda.core.files import replacing
+from shallowda.core.progress import progress_bar
 from shallowda.features._networks import open_network
 from shallowda.features._samples import in_batches
 from shallowda.kernels.arrays import Array, namespace, to_numpy
@@ -287,13 +288,10 @@ def _checked_path(out: str | os.PathLike) -> Path:
 def _tracked(blocks: Iterator[np.ndarray], n: int | None) -> Generator[np.ndarray, None, None]:
     """The same blocks, with a bar on a terminal."""
     try:
-        from rich.console import Console
-        from rich.progress import Progress
+        progress = progress_bar(shown=sys.stderr.isatty())
     except ImportError as error:
         raise ImportError("The progress bar needs the package rich: pip install shallowda[features]") from error
-    shown = sys.stderr.isatty()
-    console = Console(stderr=True, quiet=not shown)  # before rich 15 a disabled bar ends with an empty line
-    with Progress(console=console, disable=not shown) as bar:
+    with progress as bar:
         task = bar.add_task("Extracting features", total=n)
         for block in blocks:
             yield block

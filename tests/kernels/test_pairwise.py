@@ -7,6 +7,7 @@ import joblib
 import numba
 import numpy as np
 import pytest
+from forking import IN_CHILD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist, pdist
@@ -353,22 +354,9 @@ def test_python_threads_may_meet_in_numba():
 
 
 FORKING = """
-import multiprocessing, os, signal, sys, threading, time
+import multiprocessing, sys, threading, time
 import numpy as np
 from shallowda.kernels.pairwise import Kernel
-
-def in_child(work):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(300)  # ends a child that waits for ever
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(child, 0)
-    assert status == 0, status
 
 A = np.random.default_rng(0).random((203, 7))
 B = A[:66].astype(np.float32)
@@ -430,7 +418,7 @@ kernels[0](A)
     ids=["used", "numba", "locked"],
 )
 def test_a_forked_process_computes_the_same(code):
-    subprocess.run([sys.executable, "-c", FORKING + code], check=True, timeout=600)
+    subprocess.run([sys.executable, "-c", IN_CHILD + FORKING + code], check=True, timeout=600)
 
 
 def test_products_do_without_numba():

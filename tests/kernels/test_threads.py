@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+from forking import IN_CHILD
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from shallowda.kernels.threads import in_threads, one_blas_thread
@@ -82,25 +83,13 @@ def test_parts_use_the_threads_that_there_are_outside():
 
 
 FORKING = """
-import os, signal, threading
+import threading
 import scipy.linalg
 from threadpoolctl import threadpool_info, threadpool_limits
 from shallowda.kernels.threads import one_blas_thread
 
 def blas_threads():
     return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
-
-def in_child(work):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(300)  # ends a child that waits for ever
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
 
 def anew():
     assert blas_threads() == {2}, blas_threads()
@@ -136,4 +125,4 @@ anew()
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_has_the_threads_that_there_are_outside():
-    subprocess.run([sys.executable, "-c", FORKING], check=True, timeout=600)
+    subprocess.run([sys.executable, "-c", IN_CHILD + FORKING], check=True, timeout=600)

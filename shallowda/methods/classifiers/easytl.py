@@ -20,9 +20,9 @@ from shallowda.core.classifier import DomainClassifier
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import BACKENDS
 from shallowda.core.messages import warn
-from shallowda.core.rows import first_equal
 from shallowda.kernels.arrays import Array, as_dtype, from_numpy, take_rows, to_numpy
 from shallowda.kernels.assignment import cover_classes, euclidean_distances
+from shallowda.kernels.copies import first_equal
 from shallowda.kernels.moments import group_sums
 from shallowda.methods.alignment.coral import CORAL
 from shallowda.methods.subspace.gfk import GFK

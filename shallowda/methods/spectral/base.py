@@ -19,8 +19,8 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from shallowda.core.adapter import BaseAdapter
 from shallowda.core.kernel_mixin import KERNEL_CONSTRAINTS, KernelMixin
 from shallowda.core.messages import warn
-from shallowda.core.rows import places_of, row_keys
 from shallowda.kernels.arrays import Array, as_dtype, is_numpy, merge_rows, namespace, take_rows
+from shallowda.kernels.copies import places_of, row_keys
 from shallowda.kernels.moments import Moments
 from shallowda.kernels.operators import Nystroem
 from shallowda.kernels.spaces import KernelSpace, LinearDual, LinearSample, PrimalSpace, Space, linear_dual
