@@ -27,6 +27,8 @@ import numpy as np
 import scipy
 import sklearn
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 import shallowda
 from shallowda._version import __version__
@@ -105,13 +107,20 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
     ImportError
         If skops is not installed.
 
+    Warns
+    -----
+    UserWarning
+        If the model is not fitted: it will not predict after `load`. A search leaves the estimator that it was given
+        as it was; what it has fitted is its ``best_estimator_``.
+
     Examples
     --------
     >>> import tempfile
     >>> from pathlib import Path
     >>> import shallowda
+    >>> model = shallowda.CORAL(ridge=2.0).fit([[0.0, 1.0], [1.0, 0.0], [0.1, 1.0], [1.0, 0.2]], [0, 1, -1, -1])
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     shallowda.save(shallowda.CORAL(ridge=2.0), Path(folder) / "model.skops")
+    ...     shallowda.save(model, Path(folder) / "model.skops")
     ...     shallowda.load(Path(folder) / "model.skops")
     CORAL(ridge=2.0)
     """
@@ -132,6 +141,21 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
             archive.writestr(_SUMS, json.dumps(sums))
         file.flush()
         os.fsync(file.fileno())
+    if not _is_fitted(model):
+        warn(
+            f"The {type(model).__name__} that was saved is not fitted, so it will not predict when it is loaded. After "
+            "a search, save its best_estimator_: the estimator that a search is given stays as it was."
+        )
+
+
+def _is_fitted(model: BaseEstimator) -> bool:
+    try:
+        check_is_fitted(model)
+    except NotFittedError:
+        return False
+    except TypeError:  # nothing to fit, as in a splitter
+        return True
+    return True
 
 
 def load(path: str | os.PathLike, *, trusted: Collection[str] = ()) -> Any:

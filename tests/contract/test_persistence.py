@@ -447,6 +447,17 @@ def test_only_estimators_are_saved(path):
     assert not path.exists()
 
 
+def test_an_unfitted_model_is_said(path):
+    """The pipeline that a search was given, most likely."""
+    pipeline = shallowda.make_pipeline(StandardScaler(), CORAL(), LogisticRegression())
+    search = GridSearchCV(pipeline, {"coral__ridge": [1.0]}, scoring=SourceAccuracy(), cv=SourceTargetKFold(2))
+    search.fit(X, y)
+    with pytest.warns(UserWarning, match="not fitted.*best_estimator_"):
+        shallowda.save(pipeline, path)
+    shallowda.save(search.best_estimator_, path)
+    np.testing.assert_array_equal(shallowda.load(path).predict(Xt), search.predict(Xt))
+
+
 def test_a_file_is_replaced_only_by_a_complete_one(path, monkeypatch):
     shallowda.save(CORAL().fit(X, y), path)
     before = path.read_bytes()
@@ -477,7 +488,7 @@ def test_what_could_not_be_read_again_is_not_written(path):
 
 
 def test_threads_may_save_to_one_path(path):
-    models = [CORAL(ridge=float(i)) for i in range(1, 9)]
+    models = [CORAL(ridge=float(i)).fit(X, y) for i in range(1, 9)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda model: shallowda.save(model, path), models * 4))
     assert shallowda.load(path).ridge in range(1, 9)
