@@ -177,8 +177,8 @@ UNSEEN = """\
 tasks that nobody had at that time (held-out domains of images, texts and gas sensors, and tables of census, credit,
 marketing, school, medicine, biology, weather and sensors), with the same code: mean accuracy 71.5 against 69.0 for the
 source alone; worse by more than one point on 20 % of the tasks (95 % interval 12 to 29 %) and by more than five on
-12 %, at most by 36. It helps on images, spectra, biology and reviews, and hurts on census, school, medicine and marketing
-tables."""
+12 %, at most by 36. It helps on images, spectra, biology and reviews, and hurts on census, school, medicine and
+marketing tables."""
 
 
 def report(found: list[dict], rows: int) -> str:

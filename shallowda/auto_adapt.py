@@ -188,8 +188,8 @@ class AutoAdapt(DomainAwareClassifier):
     recognise beneath another shift. On 83 real tasks that nobody had when its rule was made, mean accuracy was 71.5 per
     cent against 69.0 for the source alone, and on 20 per cent of the tasks (95 per cent interval 12 to 29) it was worse
     than the source alone by more than a point. It helped on images, spectra, biology and reviews, and hurt on census,
-    school, medicine and marketing tables. On the 46 tasks of ``benchmarks/selection.py``, at which the rule was made, it
-    was worse on 2 per cent.
+    school, medicine and marketing tables. It was worse on 2 per cent of the 46 tasks of ``benchmarks/selection.py``, at
+    which the rule was made.
 
     References
     ----------
