@@ -134,7 +134,10 @@ def _prices(exchange: np.ndarray, counts: np.ndarray, moved: np.ndarray) -> np.n
         if np.array_equal(raised, smallest):
             break
         smallest = raised
-    few = _in_the_midst(exchange, smallest, moved | (smallest > 0), smallest)
+    smallest = smallest - smallest.min()  # with as many rows as classes round-off may raise all of them
+    free = moved | (smallest > 0)
+    free[smallest.argmin()] &= not free.all()
+    few = _in_the_midst(exchange, smallest, free, smallest)
     if _is_strict(exchange, few):
         return few
     room = smallest

@@ -141,6 +141,11 @@ class CoupledSpace:
     pencil : GeneralPencil
         Of order 2 r.
 
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the coupling and target_variance are lost in the round-off of the scatter within classes.
+
     Notes
     -----
     Cost: n r^2 for the scatters and r^3 for the Cholesky factor once; a pass some products of six r^2 flops a column.

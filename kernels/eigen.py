@@ -441,11 +441,25 @@ class CholeskyRoot:
     ----------
     D : array of shape (m, m), positive definite
         Two m x m matrices are made, and m^3 flops spent, once; a product with F costs 2 m^2 a column.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If D is not positive definite to working precision: what is left of a diagonal entry without the directions of
+        those before is round-off.
     """
 
     def __init__(self, D: Array) -> None:
         xp = namespace(D)
-        self.inverse = xp.linalg.inv(xp.linalg.cholesky(D))  # the standard has no triangular solve
+        try:
+            L = xp.linalg.cholesky(D)
+            floor = D.shape[0] * float(xp.finfo(D.dtype).eps) * xp.linalg.diagonal(D)
+            definite = bool(xp.all(xp.linalg.diagonal(L) ** 2 > floor))
+        except (np.linalg.LinAlgError, RuntimeError):  # torch's is a RuntimeError
+            definite = False
+        if not definite:
+            raise np.linalg.LinAlgError("The matrix is not positive definite to working precision.")
+        self.inverse = xp.linalg.inv(L)  # the standard has no triangular solve
 
     def apply(self, block: Array) -> Array:
         """F @ block, for a block of shape (m, b)."""

@@ -111,7 +111,8 @@ def match_means(
     Raises
     ------
     ValueError
-        If no weights meet the bounds.
+        If no weights meet the bounds, or if the best ones are all zero: with a slack of 1 where no kernel value between
+        the domains is more than round-off.
 
     Notes
     -----
@@ -131,6 +132,12 @@ def match_means(
     stored = 8 * len(copies) ** 2 <= _STORED
     K = DenseGram(kernel(rows)) if stored else TiledGram(rows, kernel)
     kappa = n_source / n_target * _sums(kernel, rows, others, repeats)
+    if slack == 1 and kappa.max() <= n_source * np.finfo(float).eps:
+        raise ValueError(
+            "No source row is near a target row: all kernel values between them are zero to working precision, and "
+            "with slack=1 the best weights are zero too. Choose a smaller gamma; if there is none, the domains do not "
+            "overlap."
+        )
     limits = _Limits(bound * copies, n_source * (1 - slack), n_source * (1 + slack))
     total, gap, n_iter = _solved(K, kappa, copies, limits, tol, max_iter)
     return MeanMatching((total / copies)[which], gap, n_iter, gap <= max(tol, _EXACT))

@@ -77,6 +77,28 @@ def test_prices_tell_a_unique_optimum_however_many_costs_are_equal(D):
         np.testing.assert_array_equal((D - prices).argmin(axis=1), codes)
 
 
+@settings(max_examples=300)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(0, 2))
+def test_optima_that_are_equal_but_for_round_off(seed, n_classes, more):
+    """Points on a line beside the centres: every matching costs the same, and no two sums round alike."""
+    rng = np.random.default_rng(seed)
+    check_on_a_line(rng.integers(0, 9, n_classes) / 10, 1 + rng.integers(0, 12, n_classes + more) / 10)
+
+
+def test_prices_that_round_off_would_raise_without_end():
+    check_on_a_line(np.array([0.0, 0.4, 0.8]), np.array([1.0, 1.5, 2.0]))
+
+
+def check_on_a_line(centres, points):
+    D = np.abs(points[:, None] - centres)
+    codes, prices = cover_classes(D)
+    assert set(codes) == set(range(len(centres)))
+    assert total(D, codes) == pytest.approx(programme(D), abs=1e-9)
+    assert prices.min() >= 0
+    reduced = D - prices
+    assert np.all(reduced[np.arange(len(D)), codes] <= reduced.min(axis=1) + 1e-12)
+
+
 @settings(max_examples=50)
 @given(costs(), st.integers(0, 2**32 - 1))
 def test_rows_and_classes_may_come_in_any_order(D, seed):

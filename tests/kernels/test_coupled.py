@@ -57,6 +57,18 @@ class _Like:
         return self.matrix @ block
 
 
+@pytest.mark.parametrize("place", [np.asarray, on_device], ids=["numpy", "standard"])
+def test_a_matrix_that_is_singular_to_working_precision_has_no_root(place):
+    wide = np.random.RandomState(0).randn(3, 5)
+    for ridge in (0.0, 1e-15):
+        with pytest.raises(np.linalg.LinAlgError, match="not positive definite to working precision"):
+            CholeskyRoot(place(wide.T @ wide + ridge * np.eye(5)))
+    units = np.logspace(-9, 9, 5)  # of features: they say nothing about definiteness
+    D = units[:, None] * (np.eye(5) + 0.5) * units
+    root = CholeskyRoot(place(D))
+    np.testing.assert_allclose(to_numpy(root.adjoint(place(D) @ root.apply(place(np.eye(5))))), np.eye(5), atol=1e-12)
+
+
 def test_the_rank_of_the_numerator_limits_the_solutions(solver):
     N, D, U = general(rank=3)
     W, rho = GeneralPencil(_Like(N), CholeskyRoot(D)).solve(U, 9)

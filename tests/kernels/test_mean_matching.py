@@ -144,6 +144,17 @@ def test_limits_that_cannot_be_met(bound, slack):
     np.testing.assert_allclose(edge, 1 - slack)  # the only weights there are
 
 
+def test_weights_that_would_all_be_zero_are_refused():
+    """The mean may be zero where the slack is 1, and nothing holds weights up where the kernel sees no target row."""
+    source, target = problem(8, 20, 20, 2)
+    with pytest.raises(ValueError, match=r"No source row is near a target row.*slack=1.*smaller gamma"):
+        match_means(source, target + 100, Kernel("rbf", 1.0), slack=1.0)
+    some = np.r_[source + 100, target]
+    found = match_means(some, target, Kernel("rbf", 1e4), slack=1.0, tol=1e-9)
+    assert found.converged
+    np.testing.assert_allclose(found.weights, np.repeat([0.0, 2.0], 20), atol=1e-6)
+
+
 def test_too_few_steps_are_said():
     source, target = problem(6, 200, 100, 2)
     found = match_means(source, target, Kernel("rbf", 0.5), tol=1e-7, max_iter=2)

@@ -45,7 +45,7 @@ class EasyTL(DomainClassifier):
         Whether every class of the source must have a target row, as in the paper. Pass False where the target may lack
         classes: what remains is the nearest class mean.
     backend : {"auto", "numpy", "cupy"}, default="auto"
-        Where to compute; see `TCAEstimator`. An adapter that is passed has its own.
+        Where to compute; see `TCAEstimator`. An adapter that is passed has its own, which "auto" follows.
 
     Attributes
     ----------
@@ -141,11 +141,16 @@ class EasyTL(DomainClassifier):
         self.alignment_ = None
         if self.alignment is None or not domains.has_target:
             return rows
-        alignment = CORAL() if isinstance(self.alignment, str) else clone(self.alignment)
+        alignment = self._unfitted_alignment()
         self.alignment_ = alignment.set_output(transform="default")
         needed = get_tags(alignment).target_tags.required
         labels = domains.labels if needed else None  # with labels it would train a classifier
         return alignment.fit_transform(rows, labels, sample_domain=domains.codes)
+
+    def _unfitted_alignment(self) -> BaseAdapter:
+        if isinstance(self.alignment, BaseAdapter):
+            return clone(self.alignment)
+        return CORAL(backend="numpy" if self.backend == "numpy" else "auto")  # "auto" leaves rows where they are placed
 
     def _assigned(self, Zt: Array, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
         """Codes of the target rows, and prices of the classes."""
@@ -161,6 +166,11 @@ class EasyTL(DomainClassifier):
                 "asks for that.",
             )
         return distances.argmin(axis=1)[copies], np.zeros(n_classes)
+
+    def _placed(self, X: Array) -> Array:
+        if self.backend == "auto" and isinstance(self.alignment, BaseAdapter):
+            return self.alignment._placed(X)
+        return super()._placed(X)
 
     def _keep(self, X: Array) -> None:
         if self.alignment_ is not None:

@@ -39,8 +39,12 @@ __all__ = ["JGSA"]
 # where this was measured (ten passes, classes that overlap, 4000 x 1024 and 3000 x 2048); with 1e-4 they were not.
 _QUICK_TOLERANCE = 1e-6
 _NO_VARIANCE = (
-    "The target rows have no variance, and the class means of the source do not differ: there is no direction to "
-    "project on."
+    "The target rows have no variance, and the class means of the source do not differ, or with discrimination=0 do "
+    "not count: there is no direction to project on."
+)
+_NO_RIDGE = (
+    "Within its classes the source varies so much that coupling={:g} and target_variance={:g} are lost in round-off "
+    "beside it. Scale the features down, for example rows to unit norm, or raise both."
 )
 
 
@@ -127,7 +131,8 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
     Raises
     ------
     ValueError
-        If neither the target nor the class means of the source vary, beside what all methods refuse.
+        If neither the target nor the class means of the source vary, or if the coupling and target_variance are lost in
+        the round-off of the scatter within classes, beside what all methods refuse.
     MemoryError
         If `memory_budget` is too small for the kernel matrix and its eigenvectors.
 
@@ -237,18 +242,21 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
         if coordinates.rows.shape[1] == 0:
             raise ValueError(_NO_VARIANCE)
         source, target = domains.split(coordinates.rows)  # without a target the source for both, and one map
-        space = CoupledSpace(
-            source,
-            target,
-            domains.labels[domains.source],
-            domains.n_classes,
-            self.coupling if domains.has_target else np.inf,
-            self.target_variance,
-            self.discrimination,
-            average=self.scatter == "mean",
-            about_origin=coordinates.centre is not None,
-            eps=float(namespace(X).finfo(X.dtype).eps),
-        )
+        try:
+            space = CoupledSpace(
+                source,
+                target,
+                domains.labels[domains.source],
+                domains.n_classes,
+                self.coupling if domains.has_target else np.inf,
+                self.target_variance,
+                self.discrimination,
+                average=self.scatter == "mean",
+                about_origin=coordinates.centre is not None,
+                eps=float(namespace(X).finfo(X.dtype).eps),
+            )
+        except np.linalg.LinAlgError as error:
+            raise ValueError(_NO_RIDGE.format(self.coupling, self.target_variance)) from error
         return Shared(coordinates, source, target, space, X.dtype)
 
     def _coordinates(self, X: Array) -> Coordinates:

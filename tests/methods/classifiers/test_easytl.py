@@ -246,6 +246,21 @@ def test_output_of_frames_is_for_others():
     np.testing.assert_array_equal(model.predict(Xt), EasyTL(GFK(3)).fit(X, y).predict(Xt))
 
 
+@pytest.mark.parametrize("model", [EasyTL(backend="numpy"), EasyTL(CORAL(backend="numpy"))], ids=["own", "adapter's"])
+def test_numpy_is_numpy_where_auto_would_take_a_device(model, monkeypatch):
+    def there(array, backend):
+        assert backend == "numpy"
+        return array
+
+    expected = EasyTL(model.alignment).fit(X, y).decision_function(Xt)
+    monkeypatch.setattr("shallowda.core.estimator.on_backend", there)
+    monkeypatch.setattr("shallowda.kernels.planning.cupy_problem", lambda: None)
+    monkeypatch.setenv("SHALLOWDA_DEVICE_FLOPS", "1")
+    with pytest.raises(AssertionError):
+        EasyTL().fit(X, y)
+    np.testing.assert_array_equal(model.fit(X, y).decision_function(Xt), expected)
+
+
 def test_the_alignment_follows_the_rows_to_a_device_and_back(monkeypatch, tmp_path):
     def there(array, backend):
         return strict.asarray(array, device=strict.Device("device1"), copy=True) if backend == "cupy" else array

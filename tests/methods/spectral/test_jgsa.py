@@ -308,6 +308,18 @@ def test_nothing_to_project_is_said():
         JGSA(discrimination=0.0).fit(np.r_[Xs, np.ones((5, 8))], np.r_[ys, np.full(5, -1)])
 
 
+@pytest.mark.parametrize("kernel", [None, "linear"])
+def test_a_ridge_that_is_lost_beside_the_scatter_within_classes_is_said(kernel):
+    """More features than rows leave directions in which the classes have no scatter: only the ridge holds those."""
+    rng = np.random.RandomState(0)
+    rows, marks, _ = pack_domains(rng.randn(8, 12), np.arange(8) % 2, rng.randn(6, 12))
+    with pytest.raises(ValueError, match=r"coupling=2 and target_variance=3 are lost in round-off.*Scale the features"):
+        JGSA(2, coupling=2.0, target_variance=3.0, kernel=kernel).fit(1e10 * rows, marks)
+    assert np.isfinite(
+        JGSA(2, coupling=2e20, target_variance=3e20, kernel=kernel).fit(1e10 * rows, marks).components_
+    ).all()
+
+
 @pytest.mark.parametrize("kernel", [None, "linear", "rbf"])
 def test_rows_that_are_all_the_same_are_refused(kernel):
     with pytest.raises(ValueError, match="target rows have no variance, and the class means"):
