@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import entr
 from scipy.stats import rankdata
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, silhouette_score
@@ -375,9 +375,7 @@ class CircularValidation(_Scorer):
         else:
             labels = np.full(len(view.codes), "" if every.dtype.kind in "OUS" else -1, dtype=object)
             labels[view.target] = guessed
-            labels = label_array(labels.tolist())
-            model = clone(view.estimator).fit(view.X, labels)
-            back = View(view.name, model, view.X, labels, None).predicted[view.source]
+            back = view.reversed(label_array(labels.tolist())).predicted[view.source]
         return np.mean([np.mean(back[given == label] == label) for label in np.unique(given)])
 
 

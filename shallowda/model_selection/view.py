@@ -6,11 +6,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from shallowda.core.contract import domain_codes, label_array, labels_among, minus_ones, unlabelled
 from shallowda.kernels.arrays import to_numpy
-from shallowda.pipeline import accepts_domains, domain_readers_inside, refuse_learned_mark
+from shallowda.pipeline import accepts_domains, domain_readers_inside, fit_domains, refuse_learned_mark
 
 __all__ = ["View"]
 
@@ -101,6 +102,24 @@ class View:
         """Predicted label of each row."""
         return self._last("predict")
 
+    def reversed(self, labels: np.ndarray) -> View:
+        """The view of a clone that was fitted with the roles of the domains exchanged.
+
+        Parameters
+        ----------
+        labels : ndarray of shape (n,)
+            Labels on what are target rows here, marks on the others.
+
+        Returns
+        -------
+        view : View
+            Of the same rows. Where the domains were told, each stays a domain of its own.
+        """
+        codes = -1 - self.codes if self._told else None
+        params = {} if codes is None else fit_domains(self.estimator, codes)
+        model = clone(self.estimator).fit(self.X, labels, **params)
+        return View(self.name, model, self.X, labels, codes)
+
     def predict(self, X: Any) -> np.ndarray:
         """Predicted labels of other rows, taken for target rows.
 
@@ -175,11 +194,14 @@ class View:
 
     def _domain_of_rows(self, estimator: Any, method: str) -> dict:
         if accepts_domains(estimator, method):
-            sources = [code for code in getattr(estimator, "transformers_", ()) if code >= 0]
-            if len(sources) > 1 and not self._told:
+            known = sorted(getattr(estimator, "transformers_", ()))
+            if not self._told and not {-1, 0}.issuperset(known):
                 raise ValueError(
-                    f"{self.name} does not know which row is of which of {len(sources)} sources: pass sample_domain "
-                    "(in a search, by metadata routing)."
+                    f"{self.name} does not know which row is of which domain: y tells source from target only, and "
+                    f"{type(estimator).__name__} was fitted on the domains {known}. Pass sample_domain to the scorer "
+                    "as well. Scikit-learn hands it on with metadata routing only: "
+                    "sklearn.set_config(enable_metadata_routing=True), then search.fit(X, y, sample_domain=...) or "
+                    'cross_validate(..., params={"sample_domain": ...}).'
                 )
             return {"sample_domain": self.codes}
         if inside := domain_readers_inside(estimator):
