@@ -156,6 +156,11 @@ def joint_mmd(
     >>> round(joint_mmd([X, p], [X, p[::-1]]), 2)
     0.4
     """
+    if any(getattr(views, "ndim", None) == 2 for views in (Zs, Zt)):
+        raise ValueError(
+            "joint_mmd takes sequences of views, and was given one array of rows. Split its columns: "
+            "joint_mmd([Xs[:, :k], Xs[:, k:]], [Xt[:, :k], Xt[:, k:]]); in permutation_test, by a function that does."
+        )
     if len(Zs) != len(Zt) or not len(Zs):
         raise ValueError(f"Zs and Zt must hold the same views, at least one; they hold {len(Zs)} and {len(Zt)}.")
     views = [two_samples(one, other, 2 if unbiased else 1) for one, other in zip(Zs, Zt, strict=True)]
@@ -573,7 +578,8 @@ def per_class(
     Parameters
     ----------
     distance : callable
-        One of this module, ``distance(Xs, Xt, **options)``.
+        One of this module, ``distance(Xs, Xt, **options)``. Of several figures (`mk_mmd`, `separability`) the first
+        is taken.
     Xs : array-like of shape (n_source, d)
     ys : array-like of shape (n_source,)
     Xt : array-like of shape (n_target, d)
@@ -602,8 +608,21 @@ def per_class(
     for label in np.unique(ys).tolist():
         of_source, of_target = Xs[ys == label], Xt[yt == label]
         enough = min(len(of_source), len(of_target)) >= 2
-        result[label] = float(distance(of_source, of_target, **options)) if enough else float("nan")
+        result[label] = _figure(distance, of_source, of_target, **options) if enough else float("nan")
     return result
+
+
+def _figure(distance: Callable[..., Any], Xs: np.ndarray, Xt: np.ndarray, **options: Any) -> float:
+    """A distance as one number: of those that give several, as `mk_mmd` and `separability`, the first."""
+    result = distance(Xs, Xt, **options)
+    figure = np.asarray(result[0] if isinstance(result, tuple) else result)
+    if figure.ndim or figure.dtype.kind not in "biuf" or np.isnan(figure):
+        name = getattr(distance, "__name__", None) or repr(distance)
+        raise ValueError(
+            f"distance must give a number for two samples, or a tuple whose first entry is one; {name} gave {result!r} "
+            f"for samples of {len(Xs)} and {len(Xt)} rows."
+        )
+    return float(figure)
 
 
 class LabelShift(NamedTuple):
@@ -707,7 +726,7 @@ def permutation_test(
     Xs: ArrayLike,
     Xt: ArrayLike,
     *,
-    distance: Callable[[np.ndarray, np.ndarray], float] = mmd,
+    distance: Callable[[np.ndarray, np.ndarray], Any] = mmd,
     n_permutations: int = 200,
     n_jobs: int | None = None,
     random_state: int | np.random.RandomState | None = 0,
@@ -719,8 +738,9 @@ def permutation_test(
     Xs : array-like of shape (n_source, d)
     Xt : array-like of shape (n_target, d)
     distance : callable, default=mmd
-        A function of two samples, such as those of this module; ``functools.partial`` sets its options. For `mmd`
-        itself all permutations share one kernel matrix.
+        A function of two samples, such as those of this module; ``functools.partial`` sets its options. Of several
+        figures (`mk_mmd`, `separability`) the first is the statistic. `joint_mmd` takes views, not rows: pass a
+        function that splits the columns. For `mmd` itself all permutations share one kernel matrix.
     n_permutations : int, default=200
     n_jobs : int, optional
         For other distances.
@@ -730,6 +750,11 @@ def permutation_test(
     -------
     test : PermutationTest
         The level of the test is exact: a true null hypothesis gives p <= 0.05 in at most 5 % of all samples.
+
+    Raises
+    ------
+    ValueError
+        If the distance of two samples is no number: it is not a function of two samples, or there are too few rows.
 
     Examples
     --------
@@ -742,6 +767,8 @@ def permutation_test(
     Xs, Xt = two_samples(Xs, Xt)
     if n_permutations < 1:
         raise ValueError(f"n_permutations must be at least 1; it is {n_permutations}.")
+    if not callable(distance):
+        raise ValueError(f"distance must be a function of two samples, as shallowda.metrics.mmd; it is {distance!r}.")
     X, n_source = np.concatenate([Xs, Xt]), len(Xs)
     random = check_random_state(random_state)
     orders = np.stack([np.arange(len(X)), *(random.permutation(len(X)) for _ in range(n_permutations))])
@@ -749,9 +776,11 @@ def permutation_test(
         values = permuted_mmd(_kernel(Xs, Xt, "rbf", "median")(X), n_source, orders)
     else:
         if distance is mmd:  # the width is that of both samples, so the same for all
-            distance = partial(mmd, gamma=median_gamma(X, "rbf"))
+            distance = partial(mmd, gamma=_width(Xs, Xt, "rbf", "median"))
         values = np.asarray(
-            Parallel(n_jobs=n_jobs)(delayed(distance)(X[order[:n_source]], X[order[n_source:]]) for order in orders)
+            Parallel(n_jobs=n_jobs)(
+                delayed(_figure)(distance, X[order[:n_source]], X[order[n_source:]]) for order in orders
+            )
         )
     as_large = values[1:] >= values[0] - 1e-12 * max(abs(values[0]), 1e-300)
     return PermutationTest(float(values[0]), float((1 + as_large.sum()) / (1 + n_permutations)), values[1:])

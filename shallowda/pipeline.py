@@ -30,6 +30,8 @@ from shallowda.core.rows import computed
 
 __all__ = ["LabeledOnly", "PerDomain", "accepts_domains", "make_pipeline", "refuse_learned_mark"]
 
+_ENOUGH_ROWS = 10  # of a domain that PerDomain has not seen, to fit a transformer on: a mean is then known to 0.3 sd
+
 
 def accepts_domains(estimator: Any, method: str) -> bool:
     """Whether a method of the estimator has the parameter `sample_domain`."""
@@ -37,11 +39,36 @@ def accepts_domains(estimator: Any, method: str) -> bool:
     return function is not None and "sample_domain" in inspect.signature(function).parameters
 
 
+def fit_domains(estimator: Any, codes: np.ndarray) -> dict[str, Any]:
+    """Arguments of `fit` by which all parts of the estimator that read domains get them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Of a Pipeline, every step.
+    codes : ndarray of shape (n_samples,), int
+        Domain of each row.
+
+    Returns
+    -------
+    params : dict
+    """
+    if accepts_domains(estimator, "fit"):
+        return {"sample_domain": codes}
+    if not isinstance(estimator, sklearn.pipeline.Pipeline):
+        return {}
+    params = {
+        f"{name}__{key}": value for name, step in estimator.steps for key, value in fit_domains(step, codes).items()
+    }
+    return {"sample_domain": codes} if params and sklearn.get_config()["enable_metadata_routing"] else params
+
+
 class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     """One copy of a transformer for each domain, as for z-scores per domain.
 
     Each source domain and the target get a transformer fitted on their own rows. Rows to `transform` are target rows
-    unless `sample_domain` says otherwise.
+    unless `sample_domain` says otherwise. A domain that `fit` was not told of, such as a subject that is held out, gets
+    a transformer of the rows at hand: it needs no labels, but it needs rows.
 
     Parameters
     ----------
@@ -69,6 +96,8 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     __metadata_request__transform = {"sample_domain": True}
 
     _parameter_constraints: dict = {"transformer": [HasMethods(["fit", "transform"])]}
+
+    _numbered = False  # whether `fit` was given numbers of domains; models saved by an earlier release do not know
 
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
@@ -107,6 +136,7 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
                 sample_domain,
             )
         self.transformers_ = {int(code): clone(self.transformer).fit(X[codes == code]) for code in np.unique(codes)}
+        self._numbered = sample_domain is not None
         return X, codes
 
     def fit_transform(
@@ -133,8 +163,10 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
         sample_domain : array-like of shape (n_samples,), optional
-            Domain of each row; all are target when it is not given. Where one source (one target) was fitted, every
-            code >= 0 (< 0) means that one.
+            Domain of each row; all are target when it is not given. Where `fit` went by the marks of y, it knows one
+            source and one target, and every code >= 0 (< 0) means that one. Where `fit` was given `sample_domain`, a
+            domain that was not in it is transformed by a transformer fitted on its rows in X: other rows beside them
+            change the result, so pass all rows of that domain at once.
 
         Returns
         -------
@@ -143,16 +175,19 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a row's domain was not fitted.
+            If a row's domain was not fitted, and X holds fewer than 10 rows of it.
         """
         check_is_fitted(self)
         X = self._validated(X, reset=False)
-        codes = np.full(len(X), -1) if sample_domain is None else domain_codes(sample_domain, len(X))
-        return self._apply(X, codes)
+        if sample_domain is None:
+            return self._apply(X, np.full(len(X), -1))
+        return self._apply(X, domain_codes(sample_domain, len(X)), told=self._numbered)
 
-    def _apply(self, X: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    def _apply(self, X: np.ndarray, codes: np.ndarray, *, told: bool = False) -> np.ndarray:
+        """The rows, each by the transformer of its domain; `told` says whether codes are numbers as `fit` got them."""
         parts = [
-            (codes == code, self._transformer_of(int(code)).transform(X[codes == code])) for code in np.unique(codes)
+            (codes == code, self._transformer_of(int(code), X[codes == code], told).transform(X[codes == code]))
+            for code in np.unique(codes)
         ]
         if any(sp.issparse(part) for _, part in parts):
             raise ValueError("PerDomain needs dense output: set sparse_output=False on the transformer.")
@@ -168,17 +203,25 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
             Z[rows] = part
         return Z
 
-    def _transformer_of(self, code: int) -> Any:
-        same_side = [fitted for known, fitted in self.transformers_.items() if (known < 0) == (code < 0)]
+    def _transformer_of(self, code: int, rows: np.ndarray, told: bool) -> Any:
+        """Transformer of a domain, of which these rows are at hand."""
         if code in self.transformers_:
             return self.transformers_[code]
-        if not same_side:  # no target was fitted
-            same_side = list(self.transformers_.values())
-        if len(same_side) == 1:
+        same_side = [fitted for known, fitted in self.transformers_.items() if (known < 0) == (code < 0)]
+        like_the_source = not same_side  # no target was fitted, and `fit` has warned of that
+        same_side = same_side or list(self.transformers_.values())
+        if len(same_side) == 1 and (like_the_source or not told):
             return same_side[0]
+        if told and len(rows) >= _ENOUGH_ROWS:
+            return clone(self.transformer).fit(rows)
+        unseen = (
+            f"its {len(rows)} rows are too few to fit one on (at least {_ENOUGH_ROWS}): pass more of its rows at once."
+            if told
+            else "sample_domain was not given, so all rows are target rows. Pass sample_domain, the domain of each row."
+        )
         raise ValueError(
-            f"No transformer was fitted for domain {code}; fitted domains are {sorted(self.transformers_)}. Pass the "
-            "domain of each row as sample_domain."
+            f"No transformer was fitted for domain {code}; fitted domains are {sorted(self.transformers_)}, and "
+            f"{unseen}"
         )
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, is_classifier
+from sklearn.base import BaseEstimator, ClassifierMixin, is_classifier, is_regressor
 from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
@@ -246,7 +246,7 @@ def labels_to_score(estimator: Any, y: ArrayLike, *, said: bool = False) -> tupl
     y = label_array(y)
     known = known_labels(y, getattr(estimator, "classes_", None))
     if not said and not known.all():
-        warn_source_score(type(estimator).__name__, known)
+        warn_source_score(type(estimator).__name__, known, regresses=is_regressor(estimator))
     return y, known
 
 

@@ -26,7 +26,7 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def warn_source_score(name: str, known: np.ndarray) -> None:
+def warn_source_score(name: str, known: np.ndarray, *, regresses: bool = False) -> None:
     """Say that a score on marked rows speaks of the source only.
 
     Parameters
@@ -35,8 +35,12 @@ def warn_source_score(name: str, known: np.ndarray) -> None:
         Of the class that scores.
     known : ndarray of shape (n,), bool
         Which rows have a label.
+    regresses : bool, default=False
+        Whether the score is that of a regressor.
     """
+    score, by_name = ("R^2", 'source_score("r2")') if regresses else ("accuracy", "source_accuracy")
     warn(
         f"{name}.score: {int(np.sum(~known))} rows are marked as unlabelled and left out; the rest are source rows, "
-        "so this is accuracy on the source. shallowda.model_selection.source_accuracy asks for it by name.",
+        f"so this is {score} on the source. shallowda.model_selection.{by_name} asks for it by name, and maps each row "
+        "by the source's own map.",
     )

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, h
 
 from shallowda.core.contract import Domains, labels_among, read_domains, read_values, value_array
 from shallowda.core.estimator import DomainAware, base_has, computing, for_base, labels_to_score
+from shallowda.core.messages import warn_source_score
 from shallowda.kernels.arrays import Array, to_numpy
 
 __all__ = ["SourceWeighting", "effective_sample_size"]
@@ -189,7 +190,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
     ) -> float:
         """Score of the weighted estimator (accuracy, or R^2 of a regressor) on the rows whose label is known.
 
-        Rows that `y` marks as unlabelled are left out; for classes a warning says that the others are source rows.
+        Rows that `y` marks as unlabelled are left out, and a warning says that the others are source rows.
 
         Parameters
         ----------
@@ -212,6 +213,8 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
             y = value_array(y)
             known = ~np.isnan(y)
             truth = y[known]
+            if sample_domain is None and not known.all():
+                warn_source_score(type(self).__name__, known, regresses=True)
         else:
             y, known = labels_to_score(self, y, said=sample_domain is not None)
             truth = labels_among(y, known)

@@ -16,7 +16,9 @@ from shallowda.model_selection.scorers import (
     RankEnsemble,
     SoftNeighborhoodDensity,
     SourceAccuracy,
+    SourceScore,
     source_accuracy,
+    source_score,
     target_accuracy_scorer,
 )
 from shallowda.model_selection.splitters import (
@@ -40,10 +42,12 @@ __all__ = [
     "RankEnsemble",
     "SoftNeighborhoodDensity",
     "SourceAccuracy",
+    "SourceScore",
     "SourceTargetKFold",
     "SourceTargetShuffleSplit",
     "StratifiedSourceTargetKFold",
     "StratifiedSourceTargetShuffleSplit",
     "source_accuracy",
+    "source_score",
     "target_accuracy_scorer",
 ]

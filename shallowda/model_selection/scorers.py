@@ -9,7 +9,7 @@ None of them is right everywhere: each docstring says when it fails. `RankEnsemb
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import entr
 from scipy.stats import rankdata
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, silhouette_score
+from sklearn.metrics import accuracy_score, check_scoring, get_scorer_names, silhouette_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -46,7 +46,9 @@ __all__ = [
     "RankEnsemble",
     "SoftNeighborhoodDensity",
     "SourceAccuracy",
+    "SourceScore",
     "source_accuracy",
+    "source_score",
     "target_accuracy_scorer",
 ]
 
@@ -77,10 +79,11 @@ class _Scorer(BaseEstimator, ABC):
         Parameters
         ----------
         estimator : fitted classifier, Pipeline or search
+            A regressor as well, where the score is one for regressors.
         X : array-like of shape (n_samples, n_features)
             Rows of both domains.
         y : array-like of shape (n_samples,), optional
-            Class labels on source rows, marks on target rows.
+            Labels on source rows, marks on target rows.
         sample_domain : array-like of shape (n_samples,), optional
             >= 0 for source rows, < 0 for target rows, whose labels are then ignored.
 
@@ -96,17 +99,66 @@ class _Scorer(BaseEstimator, ABC):
         """The score."""
 
 
-class SourceAccuracy(_Scorer):
-    """Accuracy on the labelled source rows, each mapped as the source row it is.
+class SourceScore(_Scorer):
+    """A score of scikit-learn's on the labelled source rows, each mapped as the source row it is.
 
-    Use it as ``scoring=source_accuracy``, which is an instance. Rows marked as unlabelled do not count. Adapters with a
-    source map of their own (CORAL, SubspaceAlignment, PerDomain) apply it; scikit-learn's "accuracy" maps held-out
-    source rows as if they were target.
+    Made by `source_score`; `SourceAccuracy` is the one of "accuracy". Rows marked as unlabelled do not count.
+    Adapters with a source map of their own (CORAL, SubspaceAlignment, PerDomain) apply it; scikit-learn's "accuracy" or
+    "r2" alone maps held-out source rows as if they were target.
+
+    Parameters
+    ----------
+    scorer : str or callable
+        What scikit-learn takes as ``scoring=``: a name such as "r2", "neg_mean_absolute_error", "roc_auc" or
+        "balanced_accuracy", or a function of estimator, X and y, as ``make_scorer`` makes them.
 
     Notes
     -----
-    Range 0 to 1. **Fails** when the adaptation serves the source and not the target: it is highest without adaptation
-    as often as not. It rules out settings that destroy the classes: a check, not a choice.
+    Larger is better. **Fails** when the adaptation serves the source and not the target: it is highest without
+    adaptation as often as not. It rules out settings that destroy the classes: a check, not a choice.
+    """
+
+    _parameter_constraints: dict = {"scorer": [StrOptions(set(get_scorer_names())), callable]}
+
+    def __init__(self, scorer: str | Callable[..., float]) -> None:
+        self.scorer = scorer
+
+    def _score(self, view: View) -> float:
+        view.require(source=1)
+        return check_scoring(scoring=self.scorer)(*view.of_source())
+
+
+def source_score(scorer: str | Callable[..., float]) -> SourceScore:
+    """A score of scikit-learn's on the labelled source rows, each by the source's own map.
+
+    Parameters
+    ----------
+    scorer : str or callable
+        What scikit-learn takes as ``scoring=``.
+
+    Returns
+    -------
+    scorer : SourceScore
+        For ``scoring=`` in searches and in `cross_validate`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from shallowda import CORAL, make_pipeline, pack_domains
+    >>> from shallowda.model_selection import source_score
+    >>> rng = np.random.RandomState(0)
+    >>> Xs, Xt = rng.randn(80, 3), 2 * rng.randn(60, 3)
+    >>> X, y, sample_domain = pack_domains(Xs, Xs @ [1.5, -2.0, 0.5], Xt)
+    >>> model = make_pipeline(CORAL(0.01), Ridge(0.1)).fit(X, y)
+    >>> source_score("r2")(model, X, y) > 0.99
+    True
+    """
+    return SourceScore(scorer)
+
+
+class SourceAccuracy(SourceScore):
+    """`SourceScore` of accuracy. Use it as ``scoring=source_accuracy``, which is an instance.
 
     Examples
     --------
@@ -124,9 +176,10 @@ class SourceAccuracy(_Scorer):
     ['n_components']
     """
 
-    def _score(self, view: View) -> float:
-        view.require(source=1)
-        return accuracy_score(view.source_labels, view.predicted[view.source])
+    scorer = "accuracy"
+
+    def __init__(self) -> None:
+        """No parameters."""
 
 
 #: `SourceAccuracy`, ready for use.
@@ -375,9 +428,7 @@ class CircularValidation(_Scorer):
         else:
             labels = np.full(len(view.codes), "" if every.dtype.kind in "OUS" else -1, dtype=object)
             labels[view.target] = guessed
-            labels = label_array(labels.tolist())
-            model = clone(view.estimator).fit(view.X, labels)
-            back = View(view.name, model, view.X, labels, None).predicted[view.source]
+            back = view.reversed(label_array(labels.tolist())).predicted[view.source]
         return np.mean([np.mean(back[given == label] == label) for label in np.unique(given)])
 
 

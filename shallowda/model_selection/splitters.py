@@ -248,8 +248,12 @@ class LeaveOneSourceOut(_SourceTargetSplitter):
     """Each source domain in turn is the test part; the others and the target are the training part.
 
     The nearest one can come to a test on another domain without target labels: the classifier has never seen a labelled
-    row of the domain that it is scored on. Needs at least two sources; `PerDomain` cannot be in the pipeline, as it has
-    no transformer for a source that it has not seen.
+    row of the domain that it is scored on. Needs at least two sources.
+
+    With `PerDomain` in the pipeline (each subject with its own scaler), turn on metadata routing, so that the scorer
+    learns of the domains too: ``cross_val_score(pipeline, X, y, cv=LeaveOneSourceOut(), scoring=source_accuracy,
+    params={"sample_domain": sample_domain})``. The domain that is left out is then scaled by its own rows, which are
+    those of the test part and take no labels: as a new subject would be whose rows are at hand together.
 
     Parameters
     ----------

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
+from sklearn.utils import Tags, _safe_indexing, get_tags
+from sklearn.utils.metaestimators import available_if
 
-from shallowda.core.contract import domain_codes, label_array, labels_among, minus_ones, unlabelled
+from shallowda.core.contract import domain_codes, label_array, labels_among, minus_ones, unlabelled, value_array
 from shallowda.kernels.arrays import to_numpy
-from shallowda.pipeline import accepts_domains, domain_readers_inside, refuse_learned_mark
+from shallowda.pipeline import accepts_domains, domain_readers_inside, fit_domains, refuse_learned_mark
 
-__all__ = ["View"]
+__all__ = ["SourceModel", "View", "last_step"]
 
 
 class View:
@@ -61,7 +65,7 @@ class View:
         if sample_domain is not None:
             self.codes = domain_codes(sample_domain, len(sample_domain if y is None else y), y)
         else:
-            self.codes = _marked(label_array(y), getattr(self.estimator, "classes_", None))
+            self.codes = _marked(label_array(y), self.estimator)
         self.source, self.target = np.flatnonzero(self.codes >= 0), np.flatnonzero(self.codes < 0)
 
     def require(self, *, source: int = 0, target: int = 0) -> None:
@@ -91,6 +95,18 @@ class View:
                 "target_test=True)."
             )
 
+    def of_source(self) -> tuple[SourceModel, Any, np.ndarray]:
+        """Model, rows and labels of the source, as scikit-learn's scorers take them.
+
+        Returns
+        -------
+        model : SourceModel
+        X : array-like of shape (n_source, n_features)
+        y : ndarray of shape (n_source,)
+        """
+        y, codes = self.source_labels, self.codes[self.source] if self._told else None
+        return SourceModel(self.name, self.estimator, y, codes), _safe_indexing(self.X, self.source), y
+
     @cached_property
     def source_labels(self) -> np.ndarray:
         """Given labels of the source rows."""
@@ -99,7 +115,25 @@ class View:
     @cached_property
     def predicted(self) -> np.ndarray:
         """Predicted label of each row."""
-        return self._last("predict")
+        return self.last("predict")
+
+    def reversed(self, labels: np.ndarray) -> View:
+        """The view of a clone that was fitted with the roles of the domains exchanged.
+
+        Parameters
+        ----------
+        labels : ndarray of shape (n,)
+            Labels on what are target rows here, marks on the others.
+
+        Returns
+        -------
+        view : View
+            Of the same rows. Where the domains were told, each stays a domain of its own.
+        """
+        codes = -1 - self.codes if self._told else None
+        params = {} if codes is None else fit_domains(self.estimator, codes)
+        model = clone(self.estimator).fit(self.X, labels, **params)
+        return View(self.name, model, self.X, labels, codes)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predicted labels of other rows, taken for target rows.
@@ -127,11 +161,10 @@ class View:
             "Use a classifier that has them: estimator=LogisticRegression() in the adapter, or as the last step of "
             "the pipeline."
         )
-        if not hasattr(self._final[0], "predict_proba"):
-            raise ValueError(
-                f"{self.name} needs class probabilities, and {type(self._final[0]).__name__} has none. {advice}"
-            )
-        probabilities = self._last("predict_proba")
+        last = last_step(self.estimator)
+        if not hasattr(last, "predict_proba"):
+            raise ValueError(f"{self.name} needs class probabilities, and {type(last).__name__} has none. {advice}")
+        probabilities = self.last("predict_proba")
         if np.all(probabilities.max(axis=1, initial=0.0) >= 1.0):
             raise ValueError(
                 f"{self.name} needs class probabilities, and every prediction here is certain (one-hot, as of a "
@@ -160,7 +193,17 @@ class View:
             rows, final = self._transform(final[:-1], rows), final.steps[-1][1]
         return final, rows
 
-    def _last(self, method: str) -> np.ndarray:
+    def last(self, method: str) -> np.ndarray:
+        """What a method of the last step gives for the rows.
+
+        Parameters
+        ----------
+        method : {"predict", "predict_proba", "decision_function"}
+
+        Returns
+        -------
+        result : ndarray of shape (n, ...)
+        """
         final, rows = self._final
         return to_numpy(getattr(final, method)(rows, **self._domain_of_rows(final, method)))
 
@@ -175,11 +218,14 @@ class View:
 
     def _domain_of_rows(self, estimator: Any, method: str) -> dict:
         if accepts_domains(estimator, method):
-            sources = [code for code in getattr(estimator, "transformers_", ()) if code >= 0]
-            if len(sources) > 1 and not self._told:
+            known = sorted(getattr(estimator, "transformers_", ()))
+            if not self._told and not {-1, 0}.issuperset(known):
                 raise ValueError(
-                    f"{self.name} does not know which row is of which of {len(sources)} sources: pass sample_domain "
-                    "(in a search, by metadata routing)."
+                    f"{self.name} does not know which row is of which domain: y tells source from target only, and "
+                    f"{type(estimator).__name__} was fitted on the domains {known}. Pass sample_domain to the scorer "
+                    "as well. Scikit-learn hands it on with metadata routing only: "
+                    "sklearn.set_config(enable_metadata_routing=True), then search.fit(X, y, sample_domain=...) or "
+                    'cross_validate(..., params={"sample_domain": ...}).'
                 )
             return {"sample_domain": self.codes}
         if inside := domain_readers_inside(estimator):
@@ -190,7 +236,74 @@ class View:
         return {}
 
 
-def _marked(y: np.ndarray, classes: np.ndarray | None) -> np.ndarray:
+def _last_step_has(method: str) -> Callable[[SourceModel], bool]:
+    return lambda model: hasattr(last_step(model.estimator), method)
+
+
+class SourceModel(BaseEstimator):
+    """A fitted model as scikit-learn's scorers see it, to whom every row is one of the source.
+
+    Parameters
+    ----------
+    name : str
+        Whose view it is, for messages.
+    estimator : fitted estimator
+    y : ndarray of shape (n,)
+        Labels of the rows.
+    codes : ndarray of shape (n,) or None
+        Their domains, where these are known.
+    """
+
+    def __init__(self, name: str, estimator: Any, y: np.ndarray, codes: np.ndarray | None) -> None:
+        self.name = name
+        self.estimator = estimator
+        self.y = y
+        self.codes = codes
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Classes of the model."""
+        return self.estimator.classes_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Prediction, as `View.last` gives it."""
+        return self._last("predict", X)
+
+    @available_if(_last_step_has("predict_proba"))
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Class probabilities, as `View.last` gives them."""
+        return self._last("predict_proba", X)
+
+    @available_if(_last_step_has("decision_function"))
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Decision values, as `View.last` gives them."""
+        return self._last("decision_function", X)
+
+    def _last(self, method: str, X: Any) -> np.ndarray:
+        return View(self.name, self.estimator, X, self.y, self.codes).last(method)
+
+    def __sklearn_tags__(self) -> Tags:
+        return get_tags(self.estimator)
+
+
+def last_step(estimator: Any) -> Any:
+    """The estimator itself, or what a Pipeline ends in.
+
+    Parameters
+    ----------
+    estimator : estimator
+
+    Returns
+    -------
+    last : estimator
+    """
+    return last_step(estimator.steps[-1][1]) if isinstance(estimator, Pipeline) else estimator
+
+
+def _marked(y: np.ndarray, estimator: Any) -> np.ndarray:
+    if getattr(last_step(estimator), "_regresses", False):  # a weighting method around a regressor
+        return np.where(np.isnan(value_array(y)), -1, 0)
+    classes = getattr(estimator, "classes_", None)
     if classes is not None and classes.dtype.kind in "if" and -1 in classes and minus_ones(y).any():
         raise ValueError(
             "-1 is one of the classes and the mark of target rows as well, so y does not say which rows are target "

@@ -66,14 +66,30 @@ class TestPerDomain:
             np.testing.assert_allclose(Z[codes == code], zscores(problem.X[codes == code]))
         np.testing.assert_array_equal(scaler.transform(problem.X, sample_domain=codes), Z)
 
-    def test_unknown_domain(self, problem):
-        codes = np.where(problem.domain < 0, -1, np.arange(90) % 3)
+    @pytest.mark.parametrize("n_sources", [1, 3])
+    def test_a_domain_that_fit_has_not_seen(self, problem, n_sources):
+        codes = np.where(problem.domain < 0, -1, np.arange(90) % n_sources)
         scaler = PerDomain(StandardScaler()).fit(problem.X, sample_domain=codes)
-        with pytest.raises(ValueError, match=r"domain 7; fitted domains are \[-1, 0, 1, 2\].*sample_domain"):
-            scaler.transform(problem.X[:2], sample_domain=[0, 7])
-        np.testing.assert_array_equal(
-            scaler.transform(problem.Xt, sample_domain=np.full(36, -5)), scaler.transform(problem.Xt)
-        )
+        for later in (7, -5):
+            rows, given = problem.X[:12] + 100.0, np.full(12, later)
+            np.testing.assert_allclose(scaler.transform(rows, sample_domain=given), zscores(rows))
+            beside = np.r_[problem.X[codes == 0], rows]
+            Z = scaler.transform(beside, sample_domain=np.r_[np.zeros(len(beside) - 12), given])
+            np.testing.assert_allclose(Z[-12:], zscores(rows))
+            with pytest.raises(ValueError, match=rf"domain {later}; fitted domains are .*its 9 rows are too few"):
+                scaler.transform(rows[:9], sample_domain=given[:9])
+        assert sorted(scaler.transformers_) == [-1, *range(n_sources)]
+
+    def test_one_source_that_was_marked_is_every_source(self, problem):
+        scaler = PerDomain(StandardScaler()).fit(problem.X, problem.y)
+        source = problem.X[problem.domain >= 0]
+        np.testing.assert_allclose(scaler.transform(source, sample_domain=np.arange(54) % 5), zscores(source))
+
+    def test_several_targets_must_be_named(self, problem):
+        codes = np.where(problem.domain < 0, -2 - np.arange(90) % 2, 0)
+        scaler = PerDomain(StandardScaler()).fit(problem.X, sample_domain=codes)
+        with pytest.raises(ValueError, match="sample_domain was not given, so all rows are target rows"):
+            scaler.transform(problem.Xt)
 
     def test_two_targets(self, problem):
         codes = np.where(problem.domain < 0, -1 - np.arange(90) % 2, 0)

@@ -1,5 +1,6 @@
 """Distances against closed forms, other packages, and each other."""
 
+import inspect
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import rbf_kernel
 
+from shallowda import metrics
 from shallowda.kernels.discrepancies import label_ratio
 from shallowda.metrics import (
     bures_wasserstein,
@@ -403,3 +405,53 @@ def test_shared_kernel_matrix_is_a_shortcut(samples, monkeypatch):
     np.testing.assert_allclose(shared.null, anew.null, rtol=1e-9)
     np.testing.assert_allclose(shared.statistic, mmd(X, Y))
     assert shared.p_value == anew.p_value
+
+
+def _distances():
+    """All functions of the module that ask for two samples and nothing else."""
+    for name in metrics.__all__:
+        function = getattr(metrics, name)
+        if inspect.isfunction(function) and function is not permutation_test:
+            needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+            if len(needed) == 2:
+                yield pytest.param(function, id=name)
+
+
+class TestAnyDistance:
+    @pytest.mark.parametrize("n_target", [24, 20])
+    @pytest.mark.parametrize("distance", list(_distances()))
+    def test_of_the_module_is_tested_or_refused(self, distance, n_target):
+        rng = np.random.RandomState(0)
+        Xs, Xt = rng.randn(24, 2), rng.randn(n_target, 2) + 4
+        if distance is joint_mmd:
+            with pytest.raises(ValueError, match="takes sequences of views"):
+                permutation_test(Xs, Xt, distance=distance, n_permutations=19)
+
+            def distance(Xs, Xt):
+                return joint_mmd([Xs[:, :1], Xs[:, 1:]], [Xt[:, :1], Xt[:, 1:]])
+
+        test = permutation_test(Xs, Xt, distance=distance, n_permutations=19)
+        assert test.p_value == 1 / 20 or distance is coral_distance  # which is blind to the means
+        assert test.null.shape == (19,)
+        expected = distance(Xs, Xt)
+        assert test.statistic == pytest.approx(expected[0] if isinstance(expected, tuple) else expected)
+        labels = [np.repeat([0, 1], len(X) // 2) for X in (Xs, Xt)]
+        by_class = per_class(distance, Xs, labels[0], Xt, labels[1])
+        assert all(np.isfinite(value) for value in by_class.values())
+
+    @pytest.mark.parametrize("distance", [lambda Xs, Xt: None, lambda Xs, Xt: [1.0, 2.0], lambda Xs, Xt: np.nan])
+    def test_no_number_no_test(self, distance, samples):
+        with pytest.raises(ValueError, match=r"distance must give a number for two samples.*lambda.*70 and 50 rows"):
+            permutation_test(*samples, distance=distance, n_permutations=19)
+
+    def test_no_number_where_rows_are_too_few(self):
+        with pytest.raises(ValueError, match="distance must give a number"):
+            permutation_test([[0.0]], [[1.0], [2.0]], distance=separability)
+
+    def test_a_name_is_no_distance(self, samples):
+        with pytest.raises(ValueError, match=r"must be a function of two samples.*it is 'mmd'"):
+            permutation_test(*samples, distance="mmd")
+
+    def test_rows_that_are_all_the_same(self, monkeypatch):
+        monkeypatch.setattr("shallowda.metrics._STORED", 0)
+        assert permutation_test(np.full((5, 2), 0.1), np.full((4, 2), 0.1), n_permutations=19).p_value == 1

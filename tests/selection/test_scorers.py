@@ -4,13 +4,33 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score, silhouette_score
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    check_scoring,
+    make_scorer,
+    r2_score,
+    roc_auc_score,
+    silhouette_score,
+)
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
-from shallowda import ARTL, CORAL, JDA, OneNearestNeighbor, PerDomain, SubspaceAlignment, TCAEstimator, make_pipeline
+from shallowda import (
+    ARTL,
+    CORAL,
+    JDA,
+    KMM,
+    LabeledOnly,
+    OneNearestNeighbor,
+    PerDomain,
+    SubspaceAlignment,
+    TCAEstimator,
+    make_pipeline,
+)
 from shallowda.metrics import coral_distance, mmd
 from shallowda.model_selection import (
     CircularValidation,
@@ -23,8 +43,10 @@ from shallowda.model_selection import (
     PredictionEntropy,
     RankEnsemble,
     SoftNeighborhoodDensity,
+    SourceTargetKFold,
     StratifiedSourceTargetKFold,
     source_accuracy,
+    source_score,
     target_accuracy_scorer,
 )
 
@@ -374,6 +396,95 @@ def test_the_oracle_looks_at_nothing_but_its_own_rows(shifted):
         TCAEstimator(), {"n_components": [1, 3]}, scoring=oracle, cv=StratifiedSourceTargetKFold(3, random_state=0)
     ).fit(shifted.X, shifted.y)
     assert search.best_score_ > 0.8
+
+
+# ------------------------------------------------------------------------------ any score, by the source's own map
+
+
+@pytest.mark.filterwarnings("ignore:KMM. the weights")
+class TestSourceScore:
+    @pytest.fixture
+    def values(self, shifted):
+        """A value that is linear in the features, and a target in other units."""
+        target = shifted.domain < 0
+        X = np.where(target[:, None], 3.0 * shifted.X + 5.0, shifted.X)
+        return X, np.where(target, np.nan, shifted.X @ [2.0, -1.0, 0.5, 1.0]), ~target
+
+    @pytest.mark.parametrize("scoring", ["r2", "neg_mean_absolute_error", make_scorer(r2_score)])
+    def test_of_a_regressor(self, scoring, values):
+        X, y, source = values
+        pipe = make_pipeline(PerDomain(StandardScaler()), CORAL(), Ridge(0.1)).fit(X, y)
+        Z = pipe[:-1].fit_transform(X, y)[source]  # each row by its own map
+        expected = check_scoring(scoring=scoring)(pipe[-1].estimator_, Z, y[source])
+        assert source_score(scoring)(pipe, X, y) == pytest.approx(expected)
+        plain = check_scoring(scoring=scoring)(pipe, X[source], y[source])
+        assert plain < expected - 0.1  # the target's map
+
+    @pytest.mark.parametrize("scoring", ["roc_auc_ovr", "balanced_accuracy", "neg_log_loss", "accuracy"])
+    def test_of_a_classifier(self, scoring, shifted):
+        source = shifted.domain >= 0
+        pipe = make_pipeline(PerDomain(StandardScaler()), CORAL(), LogisticRegression()).fit(shifted.X, shifted.y)
+        Z = pipe[:-1].fit_transform(shifted.X, shifted.y)[source]
+        expected = check_scoring(scoring=scoring)(pipe[-1].estimator_, Z, shifted.y[source])
+        assert source_score(scoring)(pipe, shifted.X, shifted.y) == pytest.approx(expected)
+        frame = pd.DataFrame(shifted.X, columns=list("abcd"))
+        pipe.fit(frame, shifted.y)
+        assert source_score(scoring)(pipe, frame, shifted.y) == pytest.approx(expected)
+
+    def test_two_classes_by_decision_values(self, shifted):
+        y = np.where(shifted.y > 0, 1, shifted.y)
+        source = y >= 0
+        model = CORAL(estimator=LinearSVC()).fit(shifted.X, y)
+        decision = model.decision_function(shifted.X[source], sample_domain=np.zeros(source.sum()))
+        assert source_score("roc_auc")(model, shifted.X, y) == roc_auc_score(y[source], decision)
+
+    @pytest.mark.parametrize("routing", [False, True])
+    def test_in_a_search(self, routing, values):
+        X, y, source = values
+        pipe = make_pipeline(PerDomain(StandardScaler()), CORAL(), Ridge(0.1))
+        cv = SourceTargetKFold(3, random_state=0)
+        with sklearn.config_context(enable_metadata_routing=routing):
+            search = GridSearchCV(
+                pipe, {"ridge__estimator__alpha": [0.1, 1e6]}, scoring=source_score("r2"), cv=cv, error_score="raise"
+            ).fit(X, y, **({"sample_domain": np.where(source, 0, -1)} if routing else {}))
+        assert search.best_params_ == {"ridge__estimator__alpha": 0.1}
+        assert search.best_score_ > 0.95
+
+    def test_a_weighted_regressor_knows_nan_alone_as_mark(self, shifted):
+        source = shifted.domain >= 0
+        y = np.where(source, np.round(shifted.X @ [2.0, -1.0, 0.5, 1.0]), np.nan)
+        assert np.sum(y == -1) > 2
+        model = KMM(estimator=Ridge()).fit(shifted.X, y)
+        assert source_score("r2")(model, shifted.X, y) == model.score(shifted.X[source], y[source])
+
+    def test_accuracy_is_a_special_case(self, shifted):
+        model = CORAL().fit(shifted.X, shifted.y)
+        assert source_accuracy(model, shifted.X, shifted.y) == source_score("accuracy")(model, shifted.X, shifted.y)
+        assert isinstance(source_accuracy, type(source_score("accuracy")))
+
+    def test_what_it_refuses(self, shifted):
+        model = TCAEstimator(3).fit(shifted.X, shifted.y)
+        with pytest.raises(ValueError, match=r"'scorer' parameter of SourceScore must be a str among .*'r2'"):
+            source_score("r3")(model, shifted.X, shifted.y)
+        with pytest.raises(ValueError, match="looks like it is a metric function"):
+            source_score(balanced_accuracy_score)(model, shifted.X, shifted.y)
+        with pytest.raises(AttributeError, match="decision_function"):
+            source_score(lambda model, X, y: model.decision_function(X).sum())(model, shifted.X, shifted.y)
+
+    @pytest.mark.parametrize("last", [KMM(estimator=Ridge()), LabeledOnly(Ridge())], ids=["KMM", "LabeledOnly"])
+    def test_score_of_a_regressor_on_marked_rows_names_it(self, last, values):
+        X, y, _ = values
+        with pytest.warns(UserWarning, match=r"so this is R\^2 on the source.*source_score\(\"r2\"\) asks for it"):
+            clone(last).fit(X, y).score(X, y)
+
+    def test_a_transformed_regressor_goes_inside(self, values):
+        X, y, _ = values
+        y = np.exp(y / 10)
+        inside = TransformedTargetRegressor(Ridge(0.1), func=np.log, inverse_func=np.exp)
+        pipe = make_pipeline(PerDomain(StandardScaler()), CORAL(), inside).fit(X, y)
+        assert source_score("r2")(pipe, X, y) > 0.9
+        with pytest.raises(ValueError, match="NaN"):  # scikit-learn's, before any of our code is reached
+            TransformedTargetRegressor(make_pipeline(CORAL(), Ridge())).fit(X, y)
 
 
 # ------------------------------------------------------------------------- scikit-learn's own scoring on marked rows

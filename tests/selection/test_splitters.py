@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 import sklearn
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.feature_selection import SelectKBest
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
     RandomizedSearchCV,
+    cross_val_score,
     cross_validate,
 )
+from sklearn.preprocessing import StandardScaler
 
-from shallowda import CORAL, TCAEstimator
+from shallowda import ARTL, CORAL, KMM, PerDomain, SubspaceAlignment, TCAEstimator, make_pipeline
 from shallowda.model_selection import (
     CircularValidation,
     LeaveOneSourceOut,
@@ -130,3 +134,73 @@ def test_other_searches(shifted):
     assert halving.fit(shifted.X, shifted.y).best_score_ > 0.5
     found = cross_validate(TCAEstimator(3), shifted.X, shifted.y, **options)
     assert np.isfinite(found["test_score"]).all()
+
+
+def subjects(n_sources):
+    """Rows of several subjects, each with units of its own, so that only a scaler for each makes them one problem."""
+    rng = np.random.RandomState(0)
+    codes = np.repeat([*range(n_sources), -1], 40)
+    y = np.tile(np.repeat([0, 1], 20), n_sources + 1)
+    X = 3.0 * np.eye(3)[y] + rng.randn(len(y), 3)
+    units = rng.uniform(1, 30, size=(n_sources + 1, 3))
+    return (X + units[codes]) * units[codes], np.where(codes < 0, -1, y), codes
+
+
+LASTS = {
+    "CORAL": lambda: [CORAL(estimator=LogisticRegression())],
+    "LabeledOnly": lambda: [SelectKBest(k=2), LogisticRegression()],
+    "SubspaceAlignment, LabeledOnly": lambda: [SubspaceAlignment(2), LogisticRegression()],
+    "KMM": lambda: [KMM(estimator=LogisticRegression())],
+    "ARTL": lambda: [ARTL()],
+}
+
+
+class TestSubjects:
+    """Several sources, each with its own scaler, as subjects of an EEG study have."""
+
+    @pytest.fixture(autouse=True)
+    def _routing(self):
+        with sklearn.config_context(enable_metadata_routing=True):
+            yield
+
+    @pytest.mark.filterwarnings("ignore:KMM. the weights")
+    @pytest.mark.parametrize("n_sources", [2, 4])
+    @pytest.mark.parametrize("lasts", LASTS.values(), ids=LASTS.keys())
+    def test_a_subject_that_is_left_out_is_scaled_by_its_own_rows(self, lasts, n_sources):
+        X, y, codes = subjects(n_sources)
+        pipe = make_pipeline(PerDomain(StandardScaler()), *lasts())
+        options = {"cv": LeaveOneSourceOut(), "scoring": source_accuracy, "error_score": "raise"}
+        scores = cross_val_score(pipe, X, y, params={"sample_domain": codes}, **options)
+        assert len(scores) == n_sources
+        assert scores.min() > 0.9
+        scaled = np.concatenate([StandardScaler().fit_transform(X[codes == c]) for c in [*range(n_sources), -1]])
+        alone = cross_val_score(make_pipeline(*lasts()), scaled, y, params={"sample_domain": codes}, **options)
+        np.testing.assert_array_equal(scores, alone)
+
+    @pytest.mark.parametrize(
+        "scoring", [source_accuracy, None, CircularValidation()], ids=["source", "None", "circular"]
+    )
+    @pytest.mark.parametrize("cv", ALL, ids=lambda cv: type(cv).__name__)
+    def test_every_splitter_in_a_search(self, cv, scoring):
+        X, y, codes = subjects(4)
+        pipe = make_pipeline(PerDomain(StandardScaler()), CORAL(), LogisticRegression())
+        cv = with_params(cv, target_test=True) if isinstance(scoring, CircularValidation) else cv
+        search = GridSearchCV(pipe, {"coral__ridge": [0.1, 1.0]}, cv=cv, scoring=scoring, error_score="raise")
+        search.fit(X, y, sample_domain=codes)
+        assert search.cv_results_["mean_test_score"].min() > 0.9
+
+    def test_without_routing_the_scorer_says_what_is_missing(self):
+        X, y, codes = subjects(2)
+        pipe = make_pipeline(PerDomain(StandardScaler()), CORAL(), LogisticRegression())
+        params = {f"{name}__sample_domain": codes for name, _ in pipe.steps}
+        with sklearn.config_context(enable_metadata_routing=False):
+            with pytest.raises(
+                ValueError, match=r"fitted on the domains \[-1, 1\]. Pass .*enable_metadata_routing=True"
+            ):
+                cross_val_score(
+                    pipe, X, y, groups=codes, params=params, cv=LeaveOneSourceOut(), scoring=source_accuracy,
+                    error_score="raise",
+                )  # fmt: skip
+            # where no step was told of several sources, they are one: the scorer knows as much as the scaler
+            scores = cross_val_score(pipe, X, y, groups=codes, cv=LeaveOneSourceOut(), scoring=source_accuracy)
+            assert np.isfinite(scores).all()
