@@ -247,7 +247,7 @@ class AutoAdapt(DomainAwareClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: ArrayLike, *, sample_domain: ArrayLike | None = None) -> AutoAdapt:
+    def fit(self, X: ArrayLike, y: ArrayLike, *, sample_domain: ArrayLike | None = None, **params: Any) -> AutoAdapt:
         """Fit the candidates and weigh them.
 
         Parameters
@@ -258,6 +258,8 @@ class AutoAdapt(DomainAwareClassifier):
             Class labels on source rows, -1 on target rows (NaN or "" where labels are floats or strings).
         sample_domain : array-like of shape (n_samples,), optional
             >= 0 for source rows, < 0 for target rows, whose labels are then ignored.
+        **params : dict
+            Refused: most candidates have no use for ``sample_weight``.
 
         Returns
         -------
@@ -267,9 +269,11 @@ class AutoAdapt(DomainAwareClassifier):
         ------
         ValueError
             If the input is unfit, or the source-only candidate fails.
+        TypeError
+            If anything else is passed, such as ``sample_weight``.
         """
         started = time()  # the clock that all processes share
-        X, domains = self._read(X, y, sample_domain)
+        X, domains = self._read(X, y, sample_domain, params)
         if is_foreign(X):
             raise TypeError("AutoAdapt takes NumPy arrays: many of its candidates know no others.")
         if domains.n_classes < 2:

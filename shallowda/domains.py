@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
+from shallowda.core.columns import aligned_tables
 from shallowda.core.contract import concatenated_labels, is_continuous, label_array
 from shallowda.core.messages import warn
 from shallowda.core.rows import computed
-from shallowda.kernels.arrays import is_foreign, namespace
+from shallowda.kernels.arrays import is_foreign, library, namespace
 
 __all__ = ["pack_domains"]
 
@@ -29,7 +30,8 @@ def pack_domains(Xs: Any, ys: Any, Xt: Any, yt: Any = None) -> tuple[Any, np.nda
     ----------
     Xs : array-like of shape (n_source, n_features), or list of such
         Source features; a list of 2-D arrays (or DataFrames) is several source domains. Arrays of CuPy, torch, or
-        another library that follows the Array API standard are stacked where they are.
+        another library that follows the Array API standard are stacked where they are. Columns of DataFrames are
+        matched by name: those of all domains are put in the order of the first one's.
     ys : array-like of shape (n_source,), or list of such
         Source labels, one array per source domain.
     Xt : array-like of shape (n_target, n_features)
@@ -51,7 +53,7 @@ def pack_domains(Xs: Any, ys: Any, Xt: Any, yt: Any = None) -> tuple[Any, np.nda
     Raises
     ------
     ValueError
-        If shapes do not fit, or labels are of different types.
+        If shapes do not fit, DataFrames have other columns, or labels are of different types.
     TypeError
         If rows are sparse or lazy, or of different array libraries.
 
@@ -76,7 +78,8 @@ def pack_domains(Xs: Any, ys: Any, Xt: Any, yt: Any = None) -> tuple[Any, np.nda
     for number, (n_rows, marks) in enumerate(zip(sizes, known, strict=True)):
         if n_rows != len(marks):
             raise ValueError(f"source domain {number}: {n_rows} rows of Xs but {len(marks)} labels in ys.")
-    X = _stack([*sources, Xt])
+    whose = ["Xs"] if len(sources) == 1 else [f"Xs[{number}]" for number in range(len(sources))]
+    X = _stack(aligned_tables([*sources, Xt], [*whose, "Xt"]))
     known, n_target = [column_or_1d(marks) for marks in known], _n_rows(Xt)
     if yt is not None:
         yt = label_array(yt)
@@ -111,22 +114,15 @@ def _is_several(Xs: Any) -> bool:
 
 
 def _stack(parts: Sequence[Any]) -> Any:
-    libraries = {type(part).__module__.split(".")[0] for part in parts if hasattr(part, "columns")}
-    if len(libraries) == 1 and all(hasattr(part, "columns") for part in parts):
-        columns = list(parts[0].columns)
-        for part in parts[1:]:
-            if list(part.columns) != columns:
-                raise ValueError(
-                    f"DataFrames must have the same columns in the same order: {columns} and {list(part.columns)}."
-                )
-        if libraries == {"pandas"}:
-            import pandas
+    libraries = {library(part) if hasattr(part, "columns") else None for part in parts}
+    if libraries == {"pandas"}:
+        import pandas
 
-            return pandas.concat(parts, ignore_index=True)
-        if libraries == {"polars"}:
-            import polars
+        return pandas.concat(parts, ignore_index=True)
+    if libraries == {"polars"}:
+        import polars
 
-            return polars.concat(parts, how="vertical_relaxed")
+        return polars.concat(parts, how="vertical_relaxed")
     arrays = [part if is_foreign(part) else np.asarray(part) for part in parts]
     xp = namespace(*arrays)
     for array in arrays:

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import sklearn
 import sklearn.pipeline
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -26,6 +25,7 @@ from shallowda.core.contract import (
     warn_without_target,
 )
 from shallowda.core.estimator import DomainAware, labels_to_score
+from shallowda.core.fit_params import params_of_source
 from shallowda.core.rows import computed
 
 __all__ = ["LabeledOnly", "PerDomain", "accepts_domains", "make_pipeline", "refuse_learned_mark"]
@@ -304,7 +304,7 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
             >= 0 for source rows, < 0 for target rows. Decides, when given.
         **params : dict
             Parameters of the estimator's `fit` (with metadata routing: those it requests). What has one entry per row
-            is cut to the labelled rows.
+            is cut to the labelled rows, as ``sample_weight``, whose entries of target rows are not read.
 
         Returns
         -------
@@ -313,7 +313,8 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If labels are missing or of different types, there is no source row, or `sample_domain` does not fit.
+            If labels are missing or of different types, there is no source row, `sample_domain` or `sample_weight` does
+            not fit, or the estimator takes no weights.
 
         Warns
         -----
@@ -325,7 +326,8 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
             raise ValueError("LabeledOnly requires y to be passed, but the target y is None.")
         X, y = indexable(X, label_array(y))
         n_samples = len(y)
-        source = np.flatnonzero(row_domains(y, sample_domain, n_samples) >= 0)
+        codes = row_domains(y, sample_domain, n_samples)
+        source = np.flatnonzero(codes >= 0)
         if sample_domain is None and len(source) == n_samples:
             warn_without_target(
                 "LabeledOnly was fitted without marked rows, so all rows count as source, and target rows that came "
@@ -334,9 +336,7 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
                 y,
                 sample_domain,
             )
-        if sklearn.get_config()["enable_metadata_routing"]:
-            params = process_routing(self, "fit", sample_domain=sample_domain, **params).estimator.fit
-        params = {name: _cut(value, source, n_samples) for name, value in params.items()}
+        params = params_of_source(self, self.estimator, codes >= 0, params, sample_domain=sample_domain)
         self.estimator_ = clone(self.estimator).fit(_safe_indexing(X, source), labels_among(y, source), **params)
         return self
 
@@ -484,11 +484,6 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         tags.classifier_tags, tags.regressor_tags = inner.classifier_tags, inner.regressor_tags
         tags.input_tags, tags.target_tags = inner.input_tags, inner.target_tags
         return tags
-
-
-def _cut(value: Any, rows: np.ndarray, n_samples: int) -> Any:
-    per_row = np.ndim(value) >= 1 and len(value) == n_samples
-    return _safe_indexing(value, rows) if per_row else value
 
 
 def make_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> sklearn.pipeline.Pipeline:

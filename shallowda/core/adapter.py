@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,11 +63,11 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         base = self._base()
         if self.estimator is None and Zs.shape[1] == 1:  # a direction on a line is no more than a sign
             base = OneNearestNeighbor("euclidean")
-        return base.fit(for_base(base, Zs), domains.source_labels)
+        return base.fit(for_base(base, Zs), domains.source_labels, **domains.params)
 
-    def _fit(self, X: ArrayLike, y: Any, sample_domain: Any, *, whole: bool = False) -> Array:
-        X, domains = self._read(X, y, sample_domain)
-        return self._learn(X, domains, self._adapt, whole=whole)
+    def _fit(self, X: ArrayLike, y: Any, sample_domain: Any, params: Mapping[str, Any], method: str) -> Array:
+        X, domains = self._read(X, y, sample_domain, params, method)
+        return self._learn(X, domains, self._adapt, whole=method == "fit_transform")
 
     def _learn(
         self, X: Array, domains: Domains, adapt: Callable[[Array, Domains], Array | None], *, whole: bool = False
@@ -110,7 +110,9 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         """The embedding of training rows, the same for equal ones."""
         return of_first(Z, self._first_equal(rows, source))
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> BaseAdapter:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None, **params: Any
+    ) -> BaseAdapter:
         """Adapt the domains and train the base classifier on the adapted source.
 
         Parameters
@@ -121,6 +123,10 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
             Class labels on source rows, -1 on target rows (NaN or "" where labels are floats or strings).
         sample_domain : array-like of shape (n_samples,), optional
             >= 0 for source rows, < 0 for target rows. Decides, when given; labels of target rows are then ignored.
+        **params : dict
+            Parameters of the fit of the base classifier, such as ``sample_weight`` (with metadata routing: those it
+            requests). What has one entry per row is cut to the source rows: entries of target rows are not read, and
+            may be NaN. The alignment itself is not weighted.
 
         Returns
         -------
@@ -129,13 +135,14 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         Raises
         ------
         ValueError
-            If the rows, labels or domains do not fit each other; the message names the argument.
+            If the rows, labels, domains or weights do not fit each other, or the base classifier takes no weights; the
+            message names the argument.
         """
-        self._fit(X, y, sample_domain)
+        self._fit(X, y, sample_domain, params, "fit")
         return self
 
     def fit_transform(
-        self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None
+        self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None, **params: Any
     ) -> np.ndarray:
         """Fit, and embed the training rows in their order, each by the map of its own domain.
 
@@ -144,12 +151,14 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), optional
         sample_domain : array-like of shape (n_samples,), optional
+        **params : dict
+            As for `fit`.
 
         Returns
         -------
         Z : ndarray of shape (n_samples, n_features_out)
         """
-        return self._fit(X, y, sample_domain, whole=True)
+        return self._fit(X, y, sample_domain, params, "fit_transform")
 
     def transform(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Embed rows.

@@ -44,7 +44,9 @@ class DomainClassifier(DomainAwareClassifier, ABC):
         """What `_scores` sees of new rows: themselves, unless a method maps them; `source` masks rows of the source."""
         return X
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> Self:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None, **params: Any
+    ) -> Self:
         """Fit the classifier on the rows of both domains.
 
         Parameters
@@ -55,12 +57,21 @@ class DomainClassifier(DomainAwareClassifier, ABC):
             Class labels on source rows, -1 on target rows (NaN or "" where labels are floats or strings).
         sample_domain : array-like of shape (n_samples,), optional
             >= 0 for source rows, < 0 for target rows. Decides, when given; labels of target rows are then ignored.
+        **params : dict
+            Refused: there is no base classifier that they could go to, as adapters have one.
 
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            If the rows, labels or domains do not fit each other; the message names the argument.
+        TypeError
+            If anything else is passed, such as ``sample_weight``.
         """
-        X, domains = self._read(X, y, sample_domain)
+        X, domains = self._read(X, y, sample_domain, params)
         rows = self._placed(X)
         with computing(rows):
             self._learn(rows, domains)

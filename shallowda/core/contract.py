@@ -6,7 +6,8 @@ domain of each row. Everything that reads either of them goes through `read_doma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
@@ -68,6 +69,8 @@ class Domains:
         Index into `classes` on source rows, -1 on target rows (and everywhere without labels).
     values : ndarray of shape (n_source,), float, or None
         Regression targets of the source rows, in their order; None where y holds class labels or was not given.
+    params : dict
+        What else the fit of an estimator that is trained on the source rows is given, such as ``sample_weight``.
     """
 
     source: np.ndarray
@@ -75,6 +78,7 @@ class Domains:
     classes: np.ndarray
     labels: np.ndarray
     values: np.ndarray | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for array in (self.source, self.codes, self.labels):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import copy
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, is_classifier, is_regressor
 from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from shallowda.core.contract import (
@@ -23,6 +25,7 @@ from shallowda.core.contract import (
     read_domains,
     warn_without_target,
 )
+from shallowda.core.fit_params import params_of_source
 from shallowda.core.messages import warn_source_score
 from shallowda.core.nearest import OneNearestNeighbor
 from shallowda.core.rows import read_only, require_range, validated_rows
@@ -88,8 +91,17 @@ class DomainAware(BaseEstimator):
 
     _n_fit = 0  # rows of the fit; models saved by an earlier release do not know
 
-    def _read(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[Array, Domains]:
-        """Validated rows and their domains; sets `classes_` where there are class labels."""
+    def _base(self) -> Any:
+        """Unfitted estimator that `fit` trains on the source rows; None where a method trains none."""
+        return None
+
+    def _read(
+        self, X: ArrayLike, y: Any, sample_domain: Any, params: Mapping[str, Any], method: str = "fit"
+    ) -> tuple[Array, Domains]:
+        """Validated rows and their domains; sets `classes_` where there are class labels.
+
+        `params` are what else the `method` was called with: for the fit of the base estimator.
+        """
         self._fitted = False
         self._validate_params()
         name = type(self).__name__
@@ -104,8 +116,39 @@ class DomainAware(BaseEstimator):
             raise ValueError(f"Unknown label type: continuous. {name} needs class labels on the source rows.")
         if not domains.has_target:
             warn_without_target(f"{name} was fitted without target rows, so nothing is adapted.", y, sample_domain)
+        params = self._params_of_base(domains, y, sample_domain, params, method)
         self._restart(domains)
-        return X, domains
+        return X, replace(domains, params=params)
+
+    def _params_of_base(
+        self, domains: Domains, y: Any, sample_domain: Any, params: Mapping[str, Any], method: str
+    ) -> dict[str, Any]:
+        """Parameters for the fit of the base estimator, of the source rows."""
+        name, given = type(self).__name__, [key for key, value in params.items() if value is not None]
+        base = self._base()
+        if base is None and given:
+            raise TypeError(
+                f"{name} takes no {' and no '.join(given)}. Adapters pass it to the fit of their base classifier, and "
+                "weighting methods to that of their estimator: CORAL(estimator=LogisticRegression()), for example."
+            )
+        if y is None and given:
+            raise ValueError(f"{name} trains nothing without y, so {' and '.join(given)} would have no effect: pass y.")
+        if base is None or y is None:
+            return {}
+        return params_of_source(self, base, domains.source, params, sample_domain=sample_domain, method=method)
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Requests: `sample_domain` for itself, and anything that the base estimator's fit asks for.
+
+        Returns
+        -------
+        routing : MetadataRouter
+        """
+        router, base = MetadataRouter(owner=self).add_self_request(self), self._base()
+        if base is None:
+            return router
+        mapping = MethodMapping().add(caller="fit", callee="fit").add(caller="fit_transform", callee="fit")
+        return router.add(estimator=base, method_mapping=mapping)
 
     def _domains(self, y: Any, sample_domain: Any, n_rows: int) -> Domains:
         """What y and `sample_domain` say."""

@@ -93,9 +93,9 @@ class MomentAdapter(BaseAdapter):
                 )
         self._align(source, target)
 
-    def _read(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[Array, Domains]:
+    def _read(self, *args: Any) -> tuple[Array, Domains]:
         self._stream = None  # a fit begins anew
-        return super()._read(X, y, sample_domain)
+        return super()._read(*args)
 
     @available_if(_may_stream)
     def partial_fit(

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_array, validate_data
 
+from shallowda.core.columns import aligned_tables
 from shallowda.kernels.arrays import Array, is_foreign, is_lazy, library, namespace
 from shallowda.kernels.moments import row_blocks
 
@@ -158,6 +159,7 @@ def two_samples(Xs: ArrayLike, Xt: ArrayLike, at_least: int = 1) -> tuple[np.nda
     ----------
     Xs : array-like of shape (n_source, d)
     Xt : array-like of shape (n_target, d)
+        Columns of DataFrames are put in the order of those of Xs, by name.
     at_least : int, default=1
         Rows that either must have.
 
@@ -168,11 +170,12 @@ def two_samples(Xs: ArrayLike, Xt: ArrayLike, at_least: int = 1) -> tuple[np.nda
     Raises
     ------
     ValueError, TypeError
-        As scikit-learn's ``check_array``, and if the numbers of features differ, or squares are out of range.
+        As scikit-learn's ``check_array``, and if the features differ in number or name, or squares are out of range.
     """
+    Xs, Xt = aligned_tables([computed(Xs, "Xs"), computed(Xt, "Xt")], ["Xs", "Xt"])
     with np.errstate(over="ignore", invalid="ignore"):  # as above
-        Xs = check_array(computed(Xs, "Xs"), dtype=np.float64, ensure_min_samples=at_least, input_name="Xs")
-        Xt = check_array(computed(Xt, "Xt"), dtype=np.float64, ensure_min_samples=at_least, input_name="Xt")
+        Xs = check_array(Xs, dtype=np.float64, ensure_min_samples=at_least, input_name="Xs")
+        Xt = check_array(Xt, dtype=np.float64, ensure_min_samples=at_least, input_name="Xt")
     if Xs.shape[1] != Xt.shape[1]:
         raise ValueError(f"Xs has {Xs.shape[1]} features and Xt {Xt.shape[1]}; they must agree.")
     require_range(Xs, "Xs", degree=2)

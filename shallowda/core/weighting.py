@@ -44,7 +44,9 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
     def _weigh(self, X: Array, domains: Domains) -> Array:
         """Weights of the source rows, shape (n_source,), not negative, in the order of the rows."""
 
-    def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> Self:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None, **params: Any
+    ) -> Self:
         """Weigh the source rows, and fit the estimator on them.
 
         Parameters
@@ -56,6 +58,10 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
             Without it the rows are weighed and nothing is fitted.
         sample_domain : array-like of shape (n_samples,), optional
             >= 0 for source rows, < 0 for target rows. Decides, when given; labels of target rows are then ignored.
+        **params : dict
+            Parameters of the estimator's fit (with metadata routing: those it requests). What has one entry per row is
+            cut to the source rows: entries of target rows are not read, and may be NaN. The estimator is fitted with
+            the product of ``sample_weight`` and `weights_`, which stay those of the method.
 
         Returns
         -------
@@ -64,9 +70,9 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         Raises
         ------
         ValueError
-            If the estimator takes no weights, or does not suit y; and if the weights are not finite or all zero.
+            If the estimator takes no weights, or does not suit y; and if weights are not finite, negative or all zero.
         """
-        X, domains = self._read(X, y, sample_domain)
+        X, domains = self._read(X, y, sample_domain, params)
         base = None if y is None else self._base_with_weights()
         rows = self._placed(X)
         self.weights_ = np.ones(int(domains.source.sum()))
@@ -78,7 +84,9 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
             if base is not None:
                 values = domains.values if self._regresses else domains.source_labels
                 source = for_base(base, domains.source_rows(X))
-                self.estimator_ = base.fit(source, values, sample_weight=self.weights_)
+                self.estimator_ = base.fit(
+                    source, values, **{**domains.params, "sample_weight": self._product(domains)}
+                )
         self._keep(X)
         return self
 
@@ -122,6 +130,17 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
             raise ValueError(
                 f"{name} found weights of the source rows that are NaN, infinite, below zero or all zero: the domains "
                 "may not overlap. Reduce the number of features first, for example with PCA."
+            )
+        return weights
+
+    def _product(self, domains: Domains) -> np.ndarray:
+        """Weights for the estimator's fit: those of the method, times those that were given."""
+        with np.errstate(over="ignore"):
+            weights = self.weights_ * domains.params.get("sample_weight", 1.0)
+        if not (np.all(np.isfinite(weights)) and np.any(weights > 0)):
+            raise ValueError(
+                f"sample_weight times the weights that {type(self).__name__} found is infinite, or zero on every "
+                "source row. Give weight to rows that are like the target (weights_ > 0), and smaller ones to all."
             )
         return weights
 

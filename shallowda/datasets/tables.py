@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from shallowda.core.columns import column_order, some
 from shallowda.datasets._files import (
     BOMB_BYTES,
     BOMB_RATIO,
@@ -194,15 +195,7 @@ def match_features(table: Table, names: Sequence[str] | None, width: int, path: 
         If the features are others.
     """
     if names is not None and table.names is not None:
-        missing = [name for name in names if name not in table.names]
-        added = [name for name in table.names if name not in names]
-        if missing or added:
-            less = f" It lacks {_some(missing)}." if missing else ""
-            more = (
-                f" {other.capitalize()} lacks {_some(added)}: leave out by --drop what is no feature." if added else ""
-            )
-            raise ValueError(f"{path} has other features than {other}.{less}{more}")
-        order = [table.names.index(name) for name in names]
+        order = column_order(table.names, names, str(path), other, how=" by --drop")
         return table.X if order == list(range(width)) else np.ascontiguousarray(table.X[:, order])
     if table.X.shape[1] != width:
         raise ValueError(f"{path} has {table.X.shape[1]} features, and {other} has {width}.")
@@ -251,14 +244,14 @@ def _roles(columns: list[str], wanted: _Wanted, named: bool) -> _Roles:
         rest.remove(wanted.unused)
     features = [wanted.features] if wanted.features else rest
     if not features:
-        raise ValueError(f"no column is left for the features; columns are {_some(columns)}.")
+        raise ValueError(f"no column is left for the features; columns are {some(columns)}.")
     return _Roles(features, labels if labels in columns else "", wanted.ids, unused)
 
 
 def _absent(what: str, name: str, known: Sequence[str]) -> NoReturn:
     close = get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? There are" if close else "there are"
-    raise ValueError(f"there is no {what} {name!r}; {hint} {_some(known)}.")
+    raise ValueError(f"there is no {what} {name!r}; {hint} {some(known)}.")
 
 
 def _recognised(names: Sequence[str], known: Collection[str], what: str) -> str:
@@ -267,10 +260,6 @@ def _recognised(names: Sequence[str], known: Collection[str], what: str) -> str:
     if len(found) > 1:
         raise ValueError(f"{' and '.join(found)} may each be the {what}: say which, by --{what} {found[0]}.")
     return found[0] if found else ""
-
-
-def _some(names: Sequence[str], most: int = 12) -> str:
-    return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def _read_text(path: Path, wanted: _Wanted) -> Table:
@@ -483,7 +472,7 @@ def _read_arrays(listing: Callable[[Path], Any], path: Path, wanted: _Wanted) ->
                 _absent("array", name, told)
         features = wanted.features or _the_features(variables, wanted.part)
         if not features:
-            raise ValueError(f"no array is known to be the features: name it by --features. There are {_some(told)}.")
+            raise ValueError(f"no array is known to be the features: name it by --features. There are {some(told)}.")
         others = [name for name in columns if name not in (features, wanted.ids, *wanted.drop)]
         labels = wanted.labels if wanted.labels in columns else ""
         if wanted.labels == "":

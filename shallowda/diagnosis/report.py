@@ -847,8 +847,6 @@ RULES: tuple[Rule, ...] = (
 
 def _names(feature_names: Sequence[str] | None, Xs: Any, Xt: Any) -> list[str]:
     columns = [list(map(str, X.columns)) for X in (Xs, Xt) if hasattr(X, "columns")]
-    if len(columns) == 2 and columns[0] != columns[1]:
-        raise ValueError("Xs and Xt must have the same columns in the same order.")
     if feature_names is not None:
         return [str(name) for name in feature_names]
     return columns[0] if columns else []

@@ -10,18 +10,21 @@ import re
 import warnings
 from numbers import Real
 from pathlib import Path
+from typing import ClassVar
 
 import array_api_strict as strict
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 from scipy import sparse
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline as plain_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.utils._param_validation import Interval, StrOptions
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -796,6 +799,143 @@ def test_weights_are_for_the_source(weighting_method, problem):
     assert regression.score(problem.Xt, problem.Xt[:, 0]) == direct.score(problem.Xt, problem.Xt[:, 0])
     with pytest.raises(ValueError, match="must take sample_weight, and KNeighborsClassifier does not"):
         method.make(estimator=KNeighborsClassifier()).fit(problem.X, problem.y)
+
+
+class Recorder(LogisticRegression):
+    """Keeps the weights of every fit, of all copies."""
+
+    seen: ClassVar[list] = []
+
+    def fit(self, X, y, sample_weight=None):
+        self.seen.append(sample_weight)
+        return super().fit(X, y, sample_weight)
+
+
+EXACT = {"tol": 1e-10, "max_iter": 10_000}
+
+
+def weights_of_source(problem, seed=4):
+    """Weights of the rows; those of the target are none, and never read."""
+    weight = np.random.default_rng(seed).uniform(0.1, 3.0, 90)
+    return np.where(problem.domain < 0, np.nan, weight)
+
+
+def test_sample_weight_is_for_the_base_estimator(method, problem):
+    """It is what training on the adapted source rows by hand with these weights gives; the alignment has none."""
+    weight, source = weights_of_source(problem), problem.domain >= 0
+    if not (method.transforms or method.weighs):
+        with pytest.raises(TypeError, match=f"{method.cls.__name__} takes no sample_weight. Adapters pass it"):
+            method.make().fit(problem.X, problem.y, sample_weight=weight)
+        method.make().fit(problem.X, problem.y, sample_weight=None)  # which is none
+        return
+    for variant in method.variants:
+        base, plain = LogisticRegression(**EXACT), method.make(variant, estimator=LogisticRegression(**EXACT))
+        model = clone(plain).fit(problem.X, problem.y, sample_weight=weight)
+        rows, weights = problem.X[source], weight[source] * getattr(model, "weights_", 1.0)
+        if method.transforms:
+            fitted = clone(plain)
+            rows = to_numpy(fitted.fit_transform(problem.X, problem.y, sample_weight=weight))[source]
+            assert_close(fitted.estimator_.coef_, model.estimator_.coef_, 1e-6)
+        by_hand = base.fit(rows, problem.truth[source], sample_weight=weights)
+        assert_close(model.estimator_.coef_, by_hand.coef_, 1e-6)
+        without = clone(plain).fit(problem.X, problem.y)
+        assert np.abs(without.estimator_.coef_ - by_hand.coef_).max() > 1e-4
+        ones = clone(plain).fit(problem.X, problem.y, sample_weight=np.ones(90))
+        np.testing.assert_array_equal(ones.estimator_.coef_, without.estimator_.coef_)
+        np.testing.assert_array_equal(method.values(ones, problem.X), method.values(without, problem.X))
+        order = np.random.default_rng(5).permutation(90)
+        permuted = clone(plain).fit(problem.X[order], problem.y[order], sample_weight=pd.Series(weight[order], order))
+        assert_close(permuted.estimator_.coef_, model.estimator_.coef_, 1e-5)
+
+
+def test_rows_of_no_weight_are_not_trained_on(method, problem):
+    if not (method.transforms or method.weighs):
+        return
+    source = problem.domain >= 0
+    keep = weights_of_source(problem)[source] > 1.0
+    weight = np.zeros(90)
+    weight[source] = keep
+    model = method.make(estimator=LogisticRegression(**EXACT)).fit(problem.X, problem.y, sample_weight=weight)
+    rows, weights = problem.X[source], getattr(model, "weights_", np.ones(54))
+    if method.transforms:
+        rows = to_numpy(model.transform(problem.X, sample_domain=problem.domain))[source]
+    by_hand = LogisticRegression(**EXACT).fit(rows[keep], problem.truth[source][keep], sample_weight=weights[keep])
+    assert_close(model.estimator_.coef_, by_hand.coef_, 1e-5)
+
+
+def test_every_pass_trains_with_the_weights(method, problem):
+    """What pseudo-labels come of, too: no base estimator is ever fitted without them."""
+    if not (method.transforms or method.weighs):
+        return
+    weight = weights_of_source(problem)
+    for variant in method.variants:
+        Recorder.seen.clear()
+        model = method.make(variant, estimator=Recorder()).fit(problem.X, problem.y, sample_weight=weight)
+        expected = weight[problem.domain >= 0] * getattr(model, "weights_", 1.0)
+        assert len(Recorder.seen) >= (getattr(model, "n_iter_", 1) if hasattr(model, "pseudo_labels_") else 1)
+        for seen in Recorder.seen:
+            np.testing.assert_array_equal(seen, expected)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda weight: weight[:54], r"sample_weight must have shape \(90,\), one entry per row of X; it has .*54"),
+        (lambda weight: weight[:, None], r"sample_weight must have shape \(90,\)"),
+        (lambda weight: 1.0, r"sample_weight must have shape \(90,\)"),
+        (lambda weight: -weight, r"finite and not negative on source rows; it is not on 54 of them \(row \d+: -"),
+        (lambda weight: weight * np.nan, "finite and not negative on source rows; it is not on 54"),
+        (lambda weight: weight * np.inf, "finite and not negative on source rows; it is not on 54"),
+        (lambda weight: 0 * weight, "sample_weight is zero on every source row"),
+        (lambda weight: np.full(90, "a"), "sample_weight must hold numbers"),
+    ],
+    ids=["source rows only", "a column", "a number", "negative", "NaN", "infinite", "zero", "words"],
+)
+def test_bad_weights(method, problem, spoil, message):
+    if method.transforms or method.weighs:
+        with pytest.raises(ValueError, match=message):
+            method.make(estimator=LogisticRegression()).fit(
+                problem.X, problem.y, sample_weight=spoil(weights_of_source(problem))
+            )
+
+
+def test_weights_without_use(method, problem):
+    """A base classifier that takes none, such as the default one, or no labels to train it with."""
+    if not (method.transforms or method.weighs):
+        return
+    weight = weights_of_source(problem)
+    if method.transforms:
+        for estimator, name in ((None, "OneNearestNeighbor"), (KNeighborsClassifier(), "KNeighborsClassifier")):
+            with pytest.raises(ValueError, match=f"sample_weight.*{name}.*takes none. Pass another estimator"):
+                method.make(estimator=estimator).fit(problem.X, problem.y, sample_weight=weight)
+    if not method.needs_labels:
+        with pytest.raises(ValueError, match="trains nothing without y, so sample_weight would have no effect"):
+            method.make(estimator=LogisticRegression()).fit(
+                problem.X, sample_domain=problem.domain, sample_weight=weight
+            )
+
+
+def test_weights_through_pipelines_and_searches(method, problem):
+    """By the name of the step, or by routing, cut in every fold."""
+    if not (method.transforms or method.weighs):
+        return
+    weight, name = weights_of_source(problem), method.cls.__name__.lower()
+    expected = method.make(estimator=LogisticRegression()).fit(problem.X, problem.y, sample_weight=weight)
+    cv = StratifiedSourceTargetKFold(2, random_state=0)
+    scores = []
+    for on in (False, True):
+        with sklearn.config_context(enable_metadata_routing=on):
+            base = LogisticRegression().set_fit_request(sample_weight=True) if on else LogisticRegression()
+            told = {"sample_weight" if on else f"{name}__sample_weight": weight}
+            pipe = plain_pipeline(Normalizer(), method.make(estimator=base))
+            assert_close(pipe.fit(problem.X, problem.y, **told)[-1].estimator_.coef_, expected.estimator_.coef_, 1e-6)
+            search = GridSearchCV(pipe, {f"{name}__estimator__C": [0.1, 1.0]}, cv=cv, scoring=source_accuracy)
+            search.set_params(error_score="raise").fit(problem.X, problem.y, **told)
+            scores.append(search.cv_results_["mean_test_score"])
+            if method.transforms:
+                Z = method.make(estimator=base).fit_transform(problem.X, problem.y, sample_weight=weight)
+                assert_close(Z, expected.transform(problem.X, sample_domain=problem.domain), 1e-6)
+    np.testing.assert_array_equal(*scores)
 
 
 def test_a_small_fit_takes_one_blas_thread(method, problem, monkeypatch):

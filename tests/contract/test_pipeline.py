@@ -184,6 +184,29 @@ class TestLabeledOnly:
         np.testing.assert_array_equal(y, problem.truth[source])
         np.testing.assert_array_equal(seen, np.arange(1.0, 91.0)[source])
 
+    def test_weights_of_target_rows_are_not_read(self, problem):
+        weight = np.where(problem.domain < 0, np.nan, np.arange(1.0, 91.0))
+        seen = LabeledOnly(Recorder()).fit(problem.X, problem.y, sample_weight=weight).estimator_.seen_[2]
+        np.testing.assert_array_equal(seen, weight[problem.domain >= 0])
+        for wrong, message in (
+            (weight[:54], r"sample_weight must have shape \(90,\)"),
+            (-weight, "sample_weight must be finite and not negative on source rows; it is not on 54"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                LabeledOnly(Recorder()).fit(problem.X, problem.y, sample_weight=wrong)
+        with pytest.raises(ValueError, match=r"passed to LabeledOnly, and KNeighborsClassifier.*takes none"):
+            LabeledOnly(KNeighborsClassifier()).fit(problem.X, problem.y, sample_weight=weight)
+        pipe = sklearn.pipeline.make_pipeline(StandardScaler(), LogisticRegression())
+        inner = {"logisticregression__sample_weight": weight}
+        expected = clone(pipe).fit(
+            *(part[problem.domain >= 0] for part in (problem.X, problem.truth)),
+            **{name: value[problem.domain >= 0] for name, value in inner.items()},
+        )
+        found = LabeledOnly(pipe).fit(problem.X, problem.y, **inner)
+        np.testing.assert_array_equal(found.estimator_[-1].coef_, expected[-1].coef_)
+        with pytest.raises(ValueError, match="logisticregression__sample_weight must be finite"):
+            LabeledOnly(pipe).fit(problem.X, problem.y, **{name: -value for name, value in inner.items()})
+
     def test_frames_stay_frames(self, problem):
         frame = pd.DataFrame(problem.X, columns=list("abcdefgh"))
         model = LabeledOnly(LogisticRegression()).fit(frame, problem.y)
@@ -427,6 +450,29 @@ class TestRouting:
         weight = np.arange(1.0, 91.0)
         pipe.fit(problem.X, problem.truth, sample_domain=problem.domain, sample_weight=weight)
         np.testing.assert_array_equal(pipe[-1].estimator_.seen_[2], weight[problem.domain >= 0])
+
+    @pytest.mark.parametrize("on", [False, True])
+    def test_sample_weight_in_every_fold_of_a_search(self, problem, on):
+        """Rows without weight might as well not be there: their labels, all wrong, change no fold."""
+        source = np.flatnonzero(problem.domain >= 0)
+        weight = np.where(problem.domain < 0, np.nan, 1.0)
+        weight[source[::3]] = 0.0
+        wrong = problem.y.copy()
+        wrong[source[::3]] = (wrong[source[::3]] + 1) % 3
+        with sklearn.config_context(enable_metadata_routing=on):
+            learner = LogisticRegression(tol=1e-10)
+            if on:
+                learner.set_fit_request(sample_weight=True)
+            search = GridSearchCV(
+                make_pipeline(CORAL(ridge=0.1), learner),
+                {"logisticregression__estimator__C": [0.1, 10.0]},
+                cv=list(CV.split(problem.X, problem.y)),
+                scoring=lambda model, X, y: model.predict_proba(problem.Xt)[:, 0].sum(),
+                error_score="raise",
+            )
+            told = {"sample_weight" if on else "logisticregression__sample_weight": weight}
+            scores = [clone(search).fit(problem.X, y, **told).cv_results_ for y in (problem.y, wrong)]
+        np.testing.assert_allclose(scores[0]["mean_test_score"], scores[1]["mean_test_score"], rtol=1e-6)
 
     def test_grid_search_without_routing(self, problem):
         """fit parameters with a step's prefix are sliced per fold too."""

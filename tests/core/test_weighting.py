@@ -1,5 +1,6 @@
 """The base class of weighting methods, on weights that are given."""
 
+import array_api_strict
 import numpy as np
 import pytest
 import sklearn
@@ -122,6 +123,35 @@ def test_weights_of_another_length_are_refused(problem):
     for y in (problem.y, None):
         with pytest.raises(ValueError, match=r"Given gave weights of shape \(53,\) for 54 source rows"):
             Given(lambda rows: np.ones(len(rows) - 1)).fit(problem.X, y, sample_domain=problem.domain)
+
+
+def test_weights_of_the_user_are_multiplied(problem):
+    """The estimator gets the product; what is reported is the method's own."""
+    source = problem.domain >= 0
+    weight = np.where(source, np.linspace(0.0, 2.0, 90), np.nan)
+    given = array_api_strict.asarray(weight, device=array_api_strict.Device("device1"))
+    plain = Given().fit(problem.X, problem.y)
+    for sample_weight in (weight, weight.tolist(), given):
+        model = Given().fit(problem.X, problem.y, sample_weight=sample_weight)
+        np.testing.assert_array_equal(model.weights_, plain.weights_)
+        assert model.effective_sample_size_ == plain.effective_sample_size_
+        by_hand = LogisticRegression(max_iter=1000)
+        by_hand.fit(problem.X[source], problem.truth[source], sample_weight=model.weights_ * weight[source])
+        np.testing.assert_array_equal(model.estimator_.coef_, by_hand.coef_)
+    y = np.where(source, problem.X[:, 0], np.nan)
+    regression = Given(lambda rows: rows[:, 0] ** 2, estimator=Ridge()).fit(problem.X, y, sample_weight=weight)
+    by_hand = Ridge().fit(problem.X[source], y[source], sample_weight=problem.X[source, 0] ** 2 * weight[source])
+    np.testing.assert_allclose(regression.estimator_.coef_, by_hand.coef_)
+
+
+def test_weights_that_leave_nothing_are_refused(problem):
+    elsewhere = lambda rows: np.r_[np.zeros(30), np.ones(24)]  # noqa: E731
+    weight = np.zeros(90)
+    weight[np.flatnonzero(problem.domain >= 0)[:30]] = 1.0
+    with pytest.raises(ValueError, match="sample_weight times the weights that Given found is infinite, or zero"):
+        Given(elsewhere).fit(problem.X, problem.y, sample_weight=weight)
+    with pytest.raises(ValueError, match="sample_weight times the weights that Given found is infinite, or zero"):
+        Given().fit(problem.X, problem.y, sample_weight=np.full(90, 1e308))
 
 
 def test_an_estimator_without_weights_is_refused(problem):

@@ -402,6 +402,13 @@ def test_no_target_at_all(moved):
 # ------------------------------------------------------------------------------------------------ budgets
 
 
+def test_sample_weight_is_refused(moved):
+    """Most candidates could not use it, and the vote would be one of unlike problems."""
+    X, y = moved.packed
+    with pytest.raises(TypeError, match=r"AutoAdapt takes no sample_weight.*CORAL\(estimator=LogisticRegression\(\)\)"):
+        AutoAdapt().fit(X, y, sample_weight=np.ones(len(X)))
+
+
 def test_time_budget(moved):
     auto = AutoAdapt(FEW, scoring={}, time_budget=1e-9).fit(*moved.packed)
     errors = dict(zip(auto.results_["candidate"], auto.results_["error"], strict=True))

@@ -347,8 +347,9 @@ def test_names_of_a_dataframe():
         pd.DataFrame(rng.randn(20, 2) + np.array([0, 5]), columns=["a", "b"]),
     )
     assert report_of(Xs, None, Xt).top_features == ["b", "a"]
-    with pytest.raises(ValueError, match="same columns in the same order"):
-        report_of(Xs, None, Xt[["b", "a"]])
+    assert str(report_of(Xs, None, Xt[["b", "a"]])) == str(report_of(Xs, None, Xt))
+    with pytest.raises(ValueError, match=r"Xt has other features than Xs\. It lacks b\. Xs lacks c"):
+        report_of(Xs, None, Xt.rename(columns={"b": "c"}))
 
 
 # ------------------------------------------------------------------------------------------------ text and page

@@ -4,6 +4,7 @@ import inspect
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.linalg
 import scipy.stats
@@ -61,6 +62,13 @@ class TestEveryDistance:
         X, Y = samples
         assert distance(X, Y) > 1e-3
         np.testing.assert_allclose(distance(X, Y), distance(Y, X), rtol=1e-9)
+
+    def test_columns_are_matched_by_name(self, distance, samples):
+        names = [f"f{number}" for number in range(samples[0].shape[1])]
+        Xs, Xt = (pd.DataFrame(rows, columns=names) for rows in samples)
+        assert distance(Xs, Xt[names[::-1]]) == pytest.approx(distance(*samples), rel=1e-9)
+        with pytest.raises(ValueError, match=r"Xt has other features than Xs\. It lacks f0"):
+            distance(Xs, Xt[names[1:]])
 
     def test_order_of_rows(self, distance, samples):
         X, Y = samples
