@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,16 +24,22 @@ from shallowda.datasets._matlab import filled, matrices
 
 __all__ = ["read_features", "read_gas", "read_heart", "read_stacked"]
 
-# Names in lower case, of the whole file and of the two domains of a file that holds a pair.
-FEATURES = {
-    "": ("fts", "feas", "fea", "feat", "feats", "feature", "features", "x", "data"),
-    "src": ("x_src", "xs", "x_s", "xsrc", "src_x"),
-    "tar": ("x_tar", "xt", "x_t", "xtar", "tar_x", "x_tgt"),
-}
-LABELS = {
-    "": ("labels", "label", "y", "gnd", "target", "targets", "class"),
-    "src": ("y_src", "ys", "y_s", "ysrc", "src_y", "labels_src", "label_src"),
-    "tar": ("y_tar", "yt", "y_t", "ytar", "tar_y", "y_tgt", "labels_tar", "label_tar"),
+# Usual names of a file's features and labels, in lower case; those of a domain have a side before or behind them.
+FEATURES = ("fts", "feas", "fea", "feat", "feats", "feature", "features", "x", "data")
+LABELS = ("labels", "label", "y", "gnd", "target", "targets", "class")
+_SIDES = {"src": ("s", "src", "source"), "tar": ("t", "tar", "tgt", "target")}
+
+
+def _sided(stems: tuple[str, ...], sides: tuple[str, ...]) -> re.Pattern[str]:
+    """Names that a stem and a side make: xs, x_src, src_x, sourceX; before the stem, a letter stands apart: s_x."""
+    stem, side, word = ("|".join(words) for words in (stems, sides, [side for side in sides if len(side) > 1]))
+    return re.compile(rf"(?:{stem})[_.-]?(?:{side})|(?:{side})[_.-](?:{stem})|(?:{word})(?:{stem})")
+
+
+# Z is what was made of X, and a usual name in pairs only
+_PAIRS: dict[tuple[str, ...], dict[str, re.Pattern[str]]] = {
+    stems: {part: _sided((*stems, *more), sides) for part, sides in _SIDES.items()}
+    for stems, more in ((FEATURES, ("z",)), (LABELS, ()))
 }
 # A file is a bomb if it asks for more memory than this, and that is more than so many times its own size: sparse
 # counts shrink to a hundredth, zeros to a thousandth, a declaration without content to nothing.
@@ -94,6 +100,27 @@ def read_features(path: Path, features: str = "", labels: str = "", part: str = 
                 X, y = _value(path, variables, chosen), _value(path, variables, marks)
             X, y = _oriented(X, y, chosen, marks)
         return _clean_features(X), _clean_labels(y)
+
+
+def _side(name: str, stems: tuple[str, ...]) -> str | None:
+    """The domain that a usual name of features or labels is of, "" where it does not tell; None for other names."""
+    if name.lower() in stems:
+        return ""
+    return next((part for part, pattern in _PAIRS[stems].items() if pattern.fullmatch(name.lower())), None)
+
+
+def _usual(names: Iterable[str], stems: tuple[str, ...], part: str) -> list[str]:
+    """Those that have a usual name of the domain; where there is none, of no domain."""
+    sides = [(name, _side(name, stems)) for name in names]
+    return [name for name, side in sides if side == part] or [name for name, side in sides if side == ""]
+
+
+def _usual_labels(names: Collection[str], features: str, part: str) -> list[str]:
+    """Those with a usual name of the labels that go with the features: y goes with x, and not with xt beside it."""
+    side = _side(features, FEATURES) or part
+    found = _usual(names, LABELS, side)
+    of_others = _side(features, FEATURES) and any(_side(name, FEATURES) == "" for name in names)
+    return [name for name in found if _side(name, LABELS) == side or not of_others]
 
 
 @contextmanager
@@ -244,9 +271,12 @@ def _choose(variables: dict[str, Variable], features: str, labels: str, part: st
     for name in filter(None, (features, labels)):
         if name not in variables:
             raise ValueError(f"there is no variable {name}; {told}.")
-    matrices = [name for name, variable in variables.items() if len(variable.shape) == 2 and min(variable.shape) > 1]
     if not features:
-        features = _one_of(variables, FEATURES[part], matrices if not part else [], "features", told)
+        matrices = [name for name, entry in variables.items() if len(entry.shape) == 2 and min(entry.shape) > 1]
+        found = _usual(variables, FEATURES, part)
+        if found and not part:  # x may be the source beside a target xt
+            found += [name for name in variables if _side(name, FEATURES)]
+        features = _only_one(found or ([] if part else matrices), "features", told)
     if not labels:
         lengths = variables[features].shape
         vectors = [
@@ -254,13 +284,13 @@ def _choose(variables: dict[str, Variable], features: str, labels: str, part: st
             for name, variable in variables.items()
             if name != features and max(variable.shape, default=0) == math.prod(variable.shape) in lengths
         ]
-        labels = _one_of(variables, LABELS[part], vectors if not part else [], "labels", told)
+        others = [name for name in vectors if _side(name, LABELS) is None]
+        found = _usual_labels(variables, features, part)
+        labels = _only_one(found or ([] if part else others), "labels", told)
     return features, labels
 
 
-def _one_of(variables: dict[str, Variable], known: tuple[str, ...], shaped: list[str], what: str, told: str) -> str:
-    """The variable with a known name, else the only one with a fitting shape."""
-    found = [name for name in variables if name.lower() in known] or shaped
+def _only_one(found: list[str], what: str, told: str) -> str:
     if len(found) != 1:
         reason = f"{' and '.join(found)} may each be" if found else "no variable is known to be"
         raise ValueError(f"{reason} the {what}; {told}. Give the file as (path, features, labels), by variable names.")
@@ -277,7 +307,7 @@ def _oriented(X: np.ndarray, y: np.ndarray, features: str, labels: str) -> Label
     if y.ndim not in (1, 2) or not fits:
         raise ValueError(f"{labels} of shape {y.shape} does not fit {features} of shape {X.shape}.")
     if len(fits) == 2 and X.shape[0] == X.shape[1]:
-        fits = [1 if features.lower() in FEATURES["src"] + FEATURES["tar"] else 0]  # as such files are made
+        fits = [1 if _side(features, FEATURES) else 0]  # as such files are made
     X = X if fits[0] == 0 else X.T
     if y.ndim == 2:  # indicators of the classes
         y = y if len(y) == len(X) else y.T
@@ -321,7 +351,7 @@ def _read_text(path: Path, label: str) -> Labelled:
     header = bool(label) or not any(numeric[:-1]) or _counts_columns(names, second)
     if label and label not in names:
         raise ValueError(f"there is no column {label}; the first line begins {first[:60]!r}.")
-    known = [label] if label else [name for name in names if header and name.lower() in LABELS[""]]
+    known = [label] if label else [name for name in names if header and name.lower() in LABELS]
     if len(known) > 1:
         raise ValueError(f"columns {' and '.join(known)} may each be the labels: give the file as (path, '', label).")
     column = names.index(known[0]) if known else len(names) - 1

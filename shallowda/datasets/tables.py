@@ -34,7 +34,10 @@ from shallowda.datasets._files import (
     _is_number,
     _kind,
     _oriented,
+    _side,
     _told,
+    _usual,
+    _usual_labels,
     _value,
 )
 
@@ -71,8 +74,10 @@ class Table(NamedTuple):
         Which of them `y` is; empty where it is none.
     features : str
         Which of them `features` chose; empty where it was not given or has no meaning, as in text and .npy.
-    unused : bool
-        Whether there are labels that were not to be seen.
+    array : str
+        Which array (or column of lists) the features are; empty where they are columns.
+    unused : str
+        Labels that were not to be seen; empty where there are none.
     """
 
     X: np.ndarray
@@ -82,7 +87,8 @@ class Table(NamedTuple):
     columns: list[str]
     labels: str
     features: str
-    unused: bool
+    array: str
+    unused: str
 
 
 class _Wanted(NamedTuple):
@@ -96,6 +102,7 @@ class _Wanted(NamedTuple):
     width: int | None
     names: Collection[str]
     part: str
+    option: str
 
 
 class _Roles(NamedTuple):
@@ -104,7 +111,7 @@ class _Roles(NamedTuple):
     features: list[str]
     labels: str
     ids: str
-    unused: bool
+    unused: str
 
 
 def read_table(
@@ -118,6 +125,7 @@ def read_table(
     width: int | None = None,
     names: Collection[str] | None = None,
     part: str = "",
+    option: str = "--features",
 ) -> Table:
     """Read the rows of one domain.
 
@@ -143,6 +151,8 @@ def read_table(
         Names of the features, where they are known: a first line of text that holds them all is a line of names.
     part : {"", "src", "tar"}
         Domain to look for in a file that may hold two.
+    option : str, default="--features"
+        The option that names the features of this file, for messages.
 
     Returns
     -------
@@ -158,7 +168,7 @@ def read_table(
         If the format needs a package that is not installed.
     """
     read, path = (_read_text if str(path) == STDIN else _reader(Path(path))), Path(path)
-    wanted = _Wanted(labels, features, ids, drop, unused, width, names or (), part)
+    wanted = _Wanted(labels, features, ids, drop, unused, width, names or (), part, option)
     with _told(Path("standard input") if str(path) == STDIN else path):
         table = read(path, wanted)
         table = table._replace(X=_finite(table.X, table.names))
@@ -244,28 +254,27 @@ def _roles(columns: list[str], wanted: _Wanted, named: bool) -> _Roles:
         logger.warning("Column %r holds row numbers and was left out.", added[0])
         rest = [name for name in rest if name not in added]
     if wanted.labels == "" and named:
-        labels = _recognised(rest, LABELS[""], "labels")
+        labels = _one_of(_usual(rest, LABELS, ""), "labels", "--labels")
     rest = [name for name in rest if name != labels]
-    unused = wanted.unused in rest and (named or wanted.width is None or len(rest) > wanted.width)
-    if unused:
-        rest.remove(wanted.unused)
+    is_there = wanted.unused in rest and (named or wanted.width is None or len(rest) > wanted.width)
+    unused = wanted.unused if is_there else ""
+    rest = [name for name in rest if not (unused and name == unused)]
     features = [wanted.features] if wanted.features else rest
     if not features:
         raise ValueError(f"no column is left for the features; columns are {_some(columns)}.")
     return _Roles(features, labels if labels in columns else "", wanted.ids, unused)
 
 
-def _absent(what: str, name: str, known: Sequence[str]) -> NoReturn:
+def _absent(what: str, name: str, known: Sequence[str], more: str = "") -> NoReturn:
     close = get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? There are" if close else "there are"
-    raise ValueError(f"there is no {what} {name!r}; {hint} {_some(known)}.")
+    raise ValueError(f"there is no {what} {name!r}; {hint} {_some(known)}.{more}")
 
 
-def _recognised(names: Sequence[str], known: Collection[str], what: str) -> str:
+def _one_of(found: Sequence[str], what: str, option: str) -> str:
     """The one that has a usual name, if any."""
-    found = [name for name in names if name.lower() in known]
     if len(found) > 1:
-        raise ValueError(f"{' and '.join(found)} may each be the {what}: say which, by --{what} {found[0]}.")
+        raise ValueError(f"{' and '.join(found)} may each be the {what}: say which, by {option} {found[0]}.")
     return found[0] if found else ""
 
 
@@ -330,7 +339,7 @@ def _is_header(cells: list[str], second: str, wanted: _Wanted) -> bool:
     if not numbers or asked & set(cells) or _counts_columns(cells, second):
         return True
     counted = [[str(i) for i in range(start, start + len(numbers))] for start in (0, 1)]
-    return numbers in counted and any(cell.lower() in LABELS[""] for cell in cells)
+    return numbers in counted and any(cell.lower() in LABELS for cell in cells)
 
 
 def _trouble(file: IO[bytes], delimiter: str, columns: list[str], named: bool, roles: _Roles) -> str:
@@ -370,7 +379,7 @@ def _read_parquet(path: Path, wanted: _Wanted) -> Table:
             raise ValueError(f"{size // 8} values are declared: damaged, or made to fill the memory.")
         roles = _roles(columns, wanted, named=True)
         table = file.read(columns=[name for name in (*roles.features, roles.labels, roles.ids) if name])
-    return _from_columns(table, roles, columns, named=True)._replace(features=wanted.features)
+    return _from_columns(table, roles, columns, named=True)._replace(features=wanted.features, array=wanted.features)
 
 
 def _from_columns(table: Any, roles: _Roles, columns: list[str], named: bool) -> Table:
@@ -399,7 +408,7 @@ def _from_columns(table: Any, roles: _Roles, columns: list[str], named: bool) ->
         if roles.ids
         else None
     )
-    return Table(X, y, names, ids, columns, roles.labels, "", roles.unused)
+    return Table(X, y, names, ids, columns, roles.labels, "", "", roles.unused)
 
 
 def _list_types(pyarrow: ModuleType) -> tuple[type, ...]:
@@ -463,7 +472,7 @@ def _read_npy(path: Path, wanted: _Wanted) -> Table:
     X = array if roles.features == columns else array[:, [int(name) for name in roles.features]]
     y = _clean(array[:, int(roles.labels)]) if roles.labels else None
     ids = array[:, int(roles.ids)].astype(str) if roles.ids else None
-    return Table(X, y, None, ids, columns, roles.labels, "", roles.unused)
+    return Table(X, y, None, ids, columns, roles.labels, "", "", roles.unused)
 
 
 def _load_npy(path: Path) -> np.ndarray:
@@ -480,14 +489,20 @@ def _read_arrays(listing: Callable[[Path], Any], path: Path, wanted: _Wanted) ->
         told = [f"{name} ({'x'.join(map(str, variable.shape))})" for name, variable in variables.items()]
         for name in (wanted.features, wanted.ids, wanted.labels):
             if name and name not in columns and not (name == wanted.labels and _is_file_of_labels(name, columns)):
-                _absent("array", name, told)
-        features = wanted.features or _the_features(variables, wanted.part)
+                more = f" Features of this file are named by {wanted.option}." if name == wanted.features else ""
+                _absent("array", name, told, more)
+        features = wanted.features or _the_features(variables, wanted)
         if not features:
-            raise ValueError(f"no array is known to be the features: name it by --features. There are {_some(told)}.")
-        others = [name for name in columns if name not in (features, wanted.ids, *wanted.drop)]
+            raise ValueError(
+                f"no array is known to be the features: name it by {wanted.option}. There are {_some(told)}."
+            )
+        others = [name for name in columns if name not in {features, wanted.ids, *wanted.drop}]
         labels = wanted.labels if wanted.labels in columns else ""
+        usual = _usual_labels([features, *others], features, wanted.part)
         if wanted.labels == "":
-            labels = _recognised(others, _usual(LABELS, wanted.part), "labels")
+            labels = _one_of(usual, "labels", "--labels")
+        unused = usual[0] if len(usual) == 1 else wanted.unused if wanted.unused in others else ""
+        unused = "" if unused == labels or _side(unused, LABELS) == "src" else unused
         X, y = _value(path, variables, features), None
         if labels:
             X, y = _oriented(X, _value(path, variables, labels), features, labels)
@@ -499,19 +514,15 @@ def _read_arrays(listing: Callable[[Path], Any], path: Path, wanted: _Wanted) ->
         raise ValueError(f"{features} is {X.ndim}-D; a matrix with a row for each sample is needed.")
     if ids is not None and len(ids) != len(X):
         raise ValueError(f"{wanted.ids} holds {len(ids)} names for {len(X)} rows.")
-    unused = wanted.unused in columns and wanted.unused != labels and wanted.unused.lower() not in LABELS["src"]
-    return Table(X, None if y is None else _clean(y), None, ids, columns, labels or "", wanted.features, unused)
+    y = None if y is None else _clean(y)
+    return Table(X, y, None, ids, columns, labels or "", wanted.features, features, unused)
 
 
-def _the_features(variables: dict[str, Variable], part: str) -> str:
+def _the_features(variables: dict[str, Variable], wanted: _Wanted) -> str:
     """The array with a usual name, else the only matrix, if any."""
-    found = _recognised(list(variables), _usual(FEATURES, part), "features")
+    found = _one_of(_usual(variables, FEATURES, wanted.part), "features", wanted.option)
     matrices = [name for name, variable in variables.items() if len(variable.shape) == 2 and min(variable.shape) > 1]
     return found or (matrices[0] if len(matrices) == 1 else "")
-
-
-def _usual(names: dict[str, tuple[str, ...]], part: str) -> set[str]:
-    return {*names[""], *names[part]}
 
 
 @contextmanager

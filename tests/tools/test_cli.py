@@ -144,6 +144,58 @@ def test_every_format_gives_the_same_predictions(files, invoke, source, target, 
     assert [row["id"] for row in rows] == [f"t{i}" for i in range(40)] if "--id" in options else "id" not in rows[0]
 
 
+PAIRS = ["x y xt yt", "Xs ys Xt yt", "Zs Ys Zt Yt", "X_source y_source X_target y_target", "src_x src_y tgt_x tgt_y"]
+PAIRS += ["fts_s labels_s fts_t labels_t", "sourceX sourceY targetX targetY", "s_feat s_gnd t_feat t_gnd"]
+
+
+@pytest.mark.parametrize("names", PAIRS)
+def test_both_domains_in_a_file(files, invoke, names):
+    arrays = dict(zip(names.split(), [XS, CODES, XT, TRUE], strict=True))
+    np.savez("both.npz", **arrays)
+    found = read_table("both.npz", part="src")
+    np.testing.assert_array_equal(found.X, XS)
+    np.testing.assert_array_equal(found.y, CODES)
+    found = read_table("both.npz", part="tar", labels=None)
+    np.testing.assert_array_equal(found.X, XT)
+    assert found.unused == names.split()[3]
+    done = invoke("adapt", "both.npz", "both.npz", "--method", "CORAL", "--evaluate", names.split()[3])
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == invoke("adapt", "source.npz", "Xt.npy", "--method", "CORAL").stdout
+
+
+def test_the_source_is_not_read_as_the_target(files, invoke):
+    np.savez("both.npz", art=XS, kind=CODES, real=XT, truth=TRUE)
+    named = ["adapt", "both.npz", "both.npz", "--method", "CORAL", "--features", "art", "--labels", "kind"]
+    done = invoke(*named)
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+    assert "art would be read as both" in done.stderr
+    assert "--target-features; there are art, kind, real, truth." in done.stderr
+    np.savez("alone.npz", real=XT, more=XT)
+    for target in ("both.npz", "alone.npz"):
+        done = invoke(*named[:2], target, *named[3:], "--target-features", "real")
+        assert done.exit_code == 0, done.stderr
+        assert done.stdout == invoke("adapt", "source.npz", "Xt.npy", "--method", "CORAL").stdout
+    done = invoke(*named[:2], "alone.npz", *named[3:])
+    assert "there is no array 'art'" in done.stderr
+    assert "named by --target-features" in done.stderr
+    np.savez("both.npz", art=XS, kind=CODES, real=XS + 1, truth=CODES)
+    done = invoke(*named, "--target-features", "real", "--evaluate", "kind")
+    assert "--evaluate kind: in both.npz these are the labels of the source" in done.stderr
+    os.link("source.npz", "again.npz")
+    told = ["--features", "vector", "--labels", "label"]
+    for source, target, options in [
+        ("source.npz", "again.npz", []),
+        ("Xs.npy", "Xs.npy", ["--labels", "labels.txt"]),
+        ("source.csv", "source.csv", ["--drop", "who"]),
+        ("lists_source.parquet", "lists_source.parquet", told),
+    ]:
+        for command in (["adapt", "--method", "CORAL"], ["diagnose"]):
+            done = invoke(command[0], source, target, *command[1:], *options)
+            assert done.exit_code == 2
+            assert "is SOURCE and TARGET" in done.stderr
+
+
 @pytest.mark.parametrize("kind", ["h5", "safetensors"])
 def test_formats_of_extras(files, kind):
     if kind == "h5":
@@ -513,7 +565,8 @@ def test_what_was_computed_before_an_error_is_not_lost(files, invoke, monkeypatc
 def test_confidence_is_of_the_model_and_not_of_the_batch(files, invoke):
     sure = np.concatenate([XS - 1000 * np.eye(4)[0], XS + 1000 * np.eye(4)[0]])
     np.savez("s.npz", X=sure, y=np.repeat([0, 1], 60))
-    done = invoke("adapt", "s.npz", "s.npz", "--method", "LogisticRegression", "--scale", "none")
+    np.save("t.npy", sure)
+    done = invoke("adapt", "s.npz", "t.npy", "--method", "LogisticRegression", "--scale", "none")
     assert {float(row["confidence"]) for row in table(done.stdout)} == {1.0}
     assert "the largest class probability" in done.stderr
     for method in ("KNeighborsClassifier", "DecisionTreeClassifier"):

@@ -99,6 +99,20 @@ def test_two_domains_in_a_file(tmp_path, saved):
             load_feature_files({"one": path})
 
 
+def test_labels_go_with_the_features_of_their_domain(tmp_path):
+    path, other = tmp_path / "pair.npz", RNG.normal(size=(7, 4))
+    np.savez(path, x=X, y=Y, xt=other, yt=Y[::-1])
+    data = load_feature_files({"one": (path, "x"), "two": (path, "xt")})
+    np.testing.assert_array_equal(data.domain("two")[1], Y[::-1] - 1)
+    with pytest.raises(ValueError, match="x and xt may each be the features"):
+        read_features(path)
+    with pytest.raises(ValueError, match="'one' and 'two' are the same rows"):
+        load_feature_files({"one": (path, "x"), "two": (path, "x")})
+    np.savez(path, x=X, y=Y, xt=other)
+    with pytest.raises(ValueError, match="no variable is known to be the labels"):
+        read_features(path, "xt")
+
+
 def test_square_matrix_is_read_as_such_files_are_made(tmp_path):
     square, y = RNG.normal(size=(4, 4)), np.array([0, 1, 0, 1])
     scipy.io.savemat(tmp_path / "a.mat", {"fts": square, "labels": y})
