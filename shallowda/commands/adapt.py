@@ -102,7 +102,7 @@ def adapt(
     which do not tell. With --json, predictions are in the JSON object unless --out says where they go.
     """
     from shallowda.commands import predictions
-    from shallowda.datasets.tables import match_features, read_table
+    from shallowda.datasets.tables import listed, match_features, read_table
     from shallowda.persistence import unknown_types
 
     predictions.check_format(out)
@@ -124,9 +124,7 @@ def adapt(
     drop_here = [*(drop or ()), *([ids] if ids else [])]  # names of its rows are not written
     known = read_table(source, labels=labels, features=features_name, drop=drop_here, part="src")
     if known.y is None:
-        raise ValueError(
-            f"{source}: which are the labels? Name them by --labels; there are {', '.join(known.columns)}."
-        )
+        raise ValueError(f"{source}: which are the labels? Name them by --labels; there are {listed(known.columns)}.")
     if len(np.unique(known.y)) < 2:
         raise ValueError(f"{source}: all rows have the label {known.y[0]}; at least two classes are needed.")
     width = known.X.shape[1]

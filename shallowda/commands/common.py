@@ -346,7 +346,9 @@ def check_dropped(drop: Collection[str] | None, *columns: Collection[str]) -> No
     ValueError
     """
     if unknown := [name for name in drop or () if not any(name in names for names in columns)]:
-        raise ValueError(f"--drop: there is no column {unknown[0]!r}; there are {', '.join(columns[0])}.")
+        from shallowda.datasets.tables import listed
+
+        raise ValueError(f"--drop: there is no column {unknown[0]!r}; there are {listed(list(columns[0]))}.")
 
 
 def once(option: str, given: Collection[str] | None) -> str:
@@ -424,7 +426,7 @@ def read_target(
     OSError, ValueError
         If the file cannot be read, an option was of no use to either file, or the rows are those of the source.
     """
-    from shallowda.datasets.tables import read_table
+    from shallowda.datasets.tables import listed, read_table
 
     table = read_table(
         path,
@@ -445,7 +447,7 @@ def read_target(
     if table.array == known.array:
         told = (
             f"{table.array} would be read as both. Name the array of the target by --target-features; there are "
-            f"{', '.join(table.columns)}"
+            f"{listed(table.columns)}"
             if table.array
             else "all its rows would be both. Rows of the target must be in a file of their own"
         )

@@ -512,7 +512,8 @@ def load_feature_files(
     blank-separated numbers, with or without a line of names. Samples may be rows or columns (the labels tell), labels
     a row, a column, sparse, indicators of the classes, numbers or (but in MATLAB) strings. Variables are recognised
     by their usual names (``fts``, ``feas``, ``fea``, ``X``, ...; ``labels``, ``label``, ``Y``, ``gnd``, ...) or, if
-    there is only one that fits, by their shapes. In text, the label is the column of such a name, or the last.
+    there is only one that fits, by their shapes. In text, the label is the column of such a name; else the first or the
+    last, whichever holds a few words or whole numbers that repeat, and the last where both do. libsvm text is read too.
 
     Parameters
     ----------

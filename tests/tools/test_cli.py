@@ -20,6 +20,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import scipy.io
+from sklearn.datasets import dump_svmlight_file, load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import Normalizer
 from typer.testing import CliRunner
@@ -321,6 +322,56 @@ def test_dialects_of_text(tmp_path, text, names, X):
     assert found.X.tolist() == X
     assert found.y[0] == "x"
     assert found.labels.lower() == "label"
+
+
+def test_labels_in_front(files, invoke):
+    X, y = load_wine(return_X_y=True)
+    np.savetxt("wine.data", np.column_stack([y + 1, X]), delimiter=",", fmt="%g")
+    np.savetxt("new.data", X + 1, delimiter=",", fmt="%g")
+    np.savetxt("known.data", np.column_stack([y + 1, X + 1]), delimiter=",", fmt="%g")
+    found = read_table("wine.data")
+    np.testing.assert_array_equal(found.y, y + 1)
+    np.testing.assert_allclose(found.X, X, rtol=1e-5)
+    assert found.labels == "0"
+    done = invoke("adapt", "wine.data", "new.data", "--method", "CORAL", "--scale", "standard")
+    assert done.exit_code == 0, done.stderr
+    assert set(predictions(done.stdout)) == {"1", "2", "3"}
+    again = invoke("adapt", "wine.data", "known.data", "--method", "CORAL", "--scale", "standard")
+    assert again.stdout == done.stdout
+    assert read_table("headless_source.csv", labels=None).y is None
+    Path("unclear.csv").write_text("1,0.5,2\n1,1.5,2\n2,0.7,1\n2,0.1,1\n")
+    assert read_table("unclear.csv").y is None
+
+
+def test_stacked_domains_are_refused(files, invoke):
+    scipy.io.savemat("both.mat", {"D": np.concatenate([XS, XT]), "y": np.r_[CODES, TRUE], "domains": [[0, 60, 100]]})
+    done = invoke("adapt", "both.mat", "Xt.npy", "--method", "CORAL")
+    assert done.exit_code == 2
+    assert "several domains are stacked here, as domains says" in done.stderr
+    assert "read_stacked" in done.stderr
+    assert len(read_table("both.mat", drop=["domains"]).X) == 100
+
+
+def test_text_of_libsvm(files, invoke):
+    positive = np.where(np.abs(XT) < 1, 0, XT)
+    dump_svmlight_file(XS, CODES, "s.txt", zero_based=False)
+    dump_svmlight_file(positive[:, :3], TRUE, "t.txt", zero_based=False)  # without what is 0 everywhere
+    plain = np.column_stack([positive[:, :3], np.zeros(40)])
+    np.save("t.npy", plain)
+    done = invoke("adapt", "s.txt", "t.txt", "--method", "CORAL", "--model", "m.skops", "--evaluate", "label")
+    assert done.exit_code == 0, done.stderr
+    assert "Accuracy" in done.stderr
+    assert predictions(invoke("predict", "m.skops", "t.txt").stdout) == predictions(done.stdout)
+    expected = invoke("adapt", "source.npz", "t.npy", "--method", "CORAL", "--labels", "y")
+    assert predictions(expected.stdout) == predictions(done.stdout)
+    Path("wide.txt").write_text("0 1:1 5:2\n")
+    done = invoke("adapt", "s.txt", "wide.txt", "--method", "CORAL")
+    assert done.exit_code == 2
+    assert "The source lacks 5" in done.stderr
+    assert read_table("s.txt", drop=["2"]).names == ["1", "3", "4"]
+    Path("bomb.txt").write_text("1 1:1 999999999:1\n0 1:2\n")
+    done = invoke("adapt", "bomb.txt", "t.txt", "--method", "CORAL")
+    assert "made to fill the memory" in done.stderr
 
 
 # -------------------------------------------------------------------------------------------------------- hostile files
