@@ -78,6 +78,7 @@ def adapt(
     ] = "",
     labels: common.Labels = "",
     features: common.Features = None,
+    target_features: common.TargetFeatures = "",
     ids: common.Ids = "",
     drop: common.Drop = None,
     evaluate: common.Evaluate = "",
@@ -101,6 +102,7 @@ def adapt(
     which do not tell. With --json, predictions are in the JSON object unless --out says where they go.
     """
     from shallowda.commands import predictions
+    from shallowda.core.columns import listed
     from shallowda.datasets.tables import match_features, read_table
     from shallowda.persistence import unknown_types
 
@@ -123,16 +125,16 @@ def adapt(
     drop_here = [*(drop or ()), *([ids] if ids else [])]  # names of its rows are not written
     known = read_table(source, labels=labels, features=features_name, drop=drop_here, part="src")
     if known.y is None:
-        raise ValueError(
-            f"{source}: which are the labels? Name them by --labels; there are {', '.join(known.columns)}."
-        )
+        raise ValueError(f"{source}: which are the labels? Name them by --labels; there are {listed(known.columns)}.")
     if len(np.unique(known.y)) < 2:
         raise ValueError(f"{source}: all rows have the label {known.y[0]}; at least two classes are needed.")
     width = known.X.shape[1]
-    new = common.read_target(target, known, features_name, drop, labels=evaluate or None, ids=ids)
+    new = common.read_target(
+        target, source, known, features_name, target_features, drop, labels=evaluate or None, ids=ids
+    )
     predictions.check_truth(new.y, np.unique(known.y))
     if new.unused:
-        say(f"Note: {known.labels!r} of {target} is not used. (--evaluate {known.labels} reports the accuracy.)")
+        say(f"Note: {new.unused!r} of {target} is not used. (--evaluate {new.unused} reports the accuracy.)")
     new = new._replace(X=match_features(new, known.names, width, target, "the source"))
 
     X = np.concatenate([known.X, new.X])

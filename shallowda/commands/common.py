@@ -42,6 +42,7 @@ __all__ = [
     "Out",
     "Plain",
     "Proba",
+    "TargetFeatures",
     "atomic",
     "check_dropped",
     "check_outputs",
@@ -73,6 +74,9 @@ Labels = Annotated[
 Features = Annotated[
     list[str] | None,  # to notice a second one
     typer.Option(metavar="NAME", help="Array of the features, or Parquet column of lists. By default recognised."),
+]
+TargetFeatures = Annotated[
+    str, typer.Option(metavar="NAME", help="Array of the features in TARGET, where it has another name than in SOURCE.")
 ]
 Ids = Annotated[
     str, typer.Option("--id", metavar="NAME", help="Column or array that names the rows; copied to the predictions.")
@@ -342,7 +346,9 @@ def check_dropped(drop: Collection[str] | None, *columns: Collection[str]) -> No
     ValueError
     """
     if unknown := [name for name in drop or () if not any(name in names for names in columns)]:
-        raise ValueError(f"--drop: there is no column {unknown[0]!r}; there are {', '.join(columns[0])}.")
+        from shallowda.core.columns import listed
+
+        raise ValueError(f"--drop: there is no column {unknown[0]!r}; there are {listed(list(columns[0]))}.")
 
 
 def once(option: str, given: Collection[str] | None) -> str:
@@ -387,16 +393,25 @@ def check_used(option: str, given: str, used: str) -> None:
         raise ValueError(f"{option} {given}: text and .npy files have no arrays to choose from. Leave it out.")
 
 
-def read_target(path: str, known: Table, features: str, drop: Collection[str] | None, **options: Any) -> Table:
+def read_target(
+    path: str,
+    source: str,
+    known: Table,
+    features: str,
+    target_features: str,
+    drop: Collection[str] | None,
+    **options: Any,
+) -> Table:
     """The table of the target, read by what is known of the source.
 
     Parameters
     ----------
-    path : str
+    path, source : str
+        Files of the target and of the source.
     known : Table
         Of the source.
-    features : str
-        Value of ``--features``.
+    features, target_features : str
+        Values of ``--features`` and ``--target-features``.
     drop : collection of str or None
         Values of ``--drop``.
     **options
@@ -409,13 +424,15 @@ def read_target(path: str, known: Table, features: str, drop: Collection[str] | 
     Raises
     ------
     OSError, ValueError
-        If the file cannot be read, or an option was of no use to either file.
+        If the file cannot be read, an option was of no use to either file, or the rows are those of the source.
     """
+    from shallowda.core.columns import listed
     from shallowda.datasets.tables import read_table
 
     table = read_table(
         path,
-        features=features,
+        features=target_features or features,
+        option="--target-features",
         drop=drop or (),
         unused=known.labels,
         width=known.X.shape[1],
@@ -425,7 +442,20 @@ def read_target(path: str, known: Table, features: str, drop: Collection[str] | 
     )
     check_dropped(drop, known.columns, table.columns)
     check_used("--features", features, known.features or table.features)
-    return table
+    check_used("--target-features", target_features, table.features)
+    if STDOUT in (path, source) or not Path(path).samefile(source):
+        return table
+    if table.array == known.array:
+        told = (
+            f"{table.array} would be read as both. Name the array of the target by --target-features; there are "
+            f"{listed(table.columns)}"
+            if table.array
+            else "all its rows would be both. Rows of the target must be in a file of their own"
+        )
+        raise ValueError(f"{path} is SOURCE and TARGET, and {told}.")
+    if table.labels and table.labels == known.labels:
+        raise ValueError(f"--evaluate {table.labels}: in {path} these are the labels of the source.")
+    return table._replace(unused="" if table.unused == known.labels else table.unused)
 
 
 def end(failed: Mapping[str, str]) -> None:

@@ -58,6 +58,7 @@ def diagnose(
     ],
     labels: common.Labels = "",
     features: common.Features = None,
+    target_features: common.TargetFeatures = "",
     drop: common.Drop = None,
     permutations: Annotated[int, typer.Option(help="Permutations of each test.", min=19)] = 200,
     seed: Annotated[int, typer.Option(help="Seed.", min=0, max=2**32 - 1)] = 0,
@@ -77,7 +78,7 @@ def diagnose(
     chosen = common.once("--features", features)
     known = read_table(source, labels=labels, features=chosen, drop=drop or (), part="src")
     width = known.X.shape[1]
-    new = common.read_target(target, known, chosen, drop, labels=None)
+    new = common.read_target(target, source, known, chosen, target_features, drop, labels=None)
     Xt = match_features(new, known.names, width, target, "the source")
     if known.y is None:
         say("Note: there are no labels (--labels), so nothing is said of classes.")

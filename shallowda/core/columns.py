@@ -7,7 +7,7 @@ from typing import Any
 
 from shallowda.kernels.arrays import library
 
-__all__ = ["aligned_tables", "column_order", "some"]
+__all__ = ["aligned_tables", "column_order", "listed"]
 
 
 def column_order(names: Sequence, wanted: Sequence, what: str, other: str, how: str = "") -> list[int]:
@@ -35,9 +35,11 @@ def column_order(names: Sequence, wanted: Sequence, what: str, other: str, how: 
     place, known = {name: position for position, name in enumerate(names)}, set(wanted)
     missing, added = [name for name in wanted if name not in place], [name for name in names if name not in known]
     if missing or added:
-        less = f" It lacks {some(missing)}." if missing else ""
+        less = f" It lacks {listed(missing)}." if missing else ""
         more = (
-            f" {other[:1].upper()}{other[1:]} lacks {some(added)}: leave out{how} what is no feature." if added else ""
+            f" {other[:1].upper()}{other[1:]} lacks {listed(added)}: leave out{how} what is no feature."
+            if added
+            else ""
         )
         raise ValueError(f"{what} has other features than {other}.{less}{more}")
     for sequence, whose in ((names, what), (wanted, other)):
@@ -86,8 +88,8 @@ def _names(table: Any) -> list | None:
     return list(table.columns) if hasattr(table, "columns") else None
 
 
-def some(names: Sequence, most: int = 12) -> str:
-    """Names in a sentence, of many the first ones.
+def listed(names: Sequence, most: int = 12) -> str:
+    """Names in a message, of many the first ones.
 
     Parameters
     ----------

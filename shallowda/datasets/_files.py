@@ -6,10 +6,12 @@ any is read, nothing is unpickled, and whatever is wrong ends in a ValueError th
 
 from __future__ import annotations
 
+import codecs
 import math
+import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,23 +23,41 @@ import scipy.io
 import scipy.sparse
 
 from shallowda.datasets._matlab import filled, matrices
+from shallowda.datasets._text import (
+    BOMB_BYTES,
+    BOMB_RATIO,
+    is_number,
+    is_packed,
+    is_svmlight,
+    label_place,
+    looks_like_a_number,
+    opened,
+    read_columns,
+    read_svmlight,
+    text_of,
+    values,
+)
 
 __all__ = ["read_features", "read_gas", "read_heart", "read_stacked"]
 
-# Names in lower case, of the whole file and of the two domains of a file that holds a pair.
-FEATURES = {
-    "": ("fts", "feas", "fea", "feat", "feats", "feature", "features", "x", "data"),
-    "src": ("x_src", "xs", "x_s", "xsrc", "src_x"),
-    "tar": ("x_tar", "xt", "x_t", "xtar", "tar_x", "x_tgt"),
+# Usual names of a file's features and labels, in lower case; those of a domain have a side before or behind them.
+FEATURES = ("fts", "feas", "fea", "feat", "feats", "feature", "features", "x", "data")
+LABELS = ("labels", "label", "y", "gnd", "target", "targets", "class")
+_DOMAINS = ("domains", "domain", "sample_domain")  # where rows of several are stacked
+_SIDES = {"src": ("s", "src", "source"), "tar": ("t", "tar", "tgt", "target")}
+
+
+def _sided(stems: tuple[str, ...], sides: tuple[str, ...]) -> re.Pattern[str]:
+    """Names that a stem and a side make: xs, x_src, src_x, sourceX; before the stem, a letter stands apart: s_x."""
+    stem, side, word = ("|".join(words) for words in (stems, sides, [side for side in sides if len(side) > 1]))
+    return re.compile(rf"(?:{stem})[_.-]?(?:{side})|(?:{side})[_.-](?:{stem})|(?:{word})(?:{stem})")
+
+
+# Z is what was made of X, and a usual name in pairs only
+_PAIRS: dict[tuple[str, ...], dict[str, re.Pattern[str]]] = {
+    stems: {part: _sided((*stems, *more), sides) for part, sides in _SIDES.items()}
+    for stems, more in ((FEATURES, ("z",)), (LABELS, ()))
 }
-LABELS = {
-    "": ("labels", "label", "y", "gnd", "target", "targets", "class"),
-    "src": ("y_src", "ys", "y_s", "ysrc", "src_y", "labels_src", "label_src"),
-    "tar": ("y_tar", "yt", "y_t", "ytar", "tar_y", "y_tgt", "labels_tar", "label_tar"),
-}
-# A file is a bomb if it asks for more memory than this, and that is more than so many times its own size: sparse
-# counts shrink to a hundredth, zeros to a thousandth, a declaration without content to nothing.
-BOMB_BYTES, BOMB_RATIO = 2**30, 200
 MATLAB_BYTES = {"double": 8, "single": 4, "logical": 1, "sparse": 8} | {
     f"{sign}int{bits}": bits // 8 for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
@@ -96,6 +116,27 @@ def read_features(path: Path, features: str = "", labels: str = "", part: str = 
         return _clean_features(X), _clean_labels(y)
 
 
+def _side(name: str, stems: tuple[str, ...]) -> str | None:
+    """The domain that a usual name of features or labels is of, "" where it does not tell; None for other names."""
+    if name.lower() in stems:
+        return ""
+    return next((part for part, pattern in _PAIRS[stems].items() if pattern.fullmatch(name.lower())), None)
+
+
+def _usual(names: Iterable[str], stems: tuple[str, ...], part: str) -> list[str]:
+    """Those that have a usual name of the domain; where there is none, of no domain."""
+    sides = [(name, _side(name, stems)) for name in names]
+    return [name for name, side in sides if side == part] or [name for name, side in sides if side == ""]
+
+
+def _usual_labels(names: Collection[str], features: str, part: str) -> list[str]:
+    """Those with a usual name of the labels that go with the features: y goes with x, and not with xt beside it."""
+    side = _side(features, FEATURES) or part
+    found = _usual(names, LABELS, side)
+    of_others = _side(features, FEATURES) and any(_side(name, FEATURES) == "" for name in names)
+    return [name for name in found if _side(name, LABELS) == side or not of_others]
+
+
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Whatever goes wrong inside becomes a ValueError that names the file: readers fail in many ways on bad bytes."""
@@ -112,12 +153,16 @@ def _kind(path: Path) -> str:
         start = file.read(2048)
     if not start:
         raise ValueError(f"{path}: the file is empty.")
+    if is_packed(path, start):
+        return "text"
     if start.startswith(b"PK"):
         return "npz"
     if any(start[offset:].startswith(b"\x89HDF\r\n\x1a\n") for offset in (0, 512, 1024)):
         return "hdf5"
     if start.startswith(b"MATLAB") or start[124:128] in (b"\x00\x01IM", b"\x01\x00MI"):
         return "matlab"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "text"
     binary, pickled = b"\0" in start, start.startswith(b"\x80")
     if b"\0" in start[:4] and not pickled and path.suffix.lower() == ".mat":
         return "matlab 4"  # which has no signature
@@ -244,9 +289,13 @@ def _choose(variables: dict[str, Variable], features: str, labels: str, part: st
     for name in filter(None, (features, labels)):
         if name not in variables:
             raise ValueError(f"there is no variable {name}; {told}.")
-    matrices = [name for name, variable in variables.items() if len(variable.shape) == 2 and min(variable.shape) > 1]
     if not features:
-        features = _one_of(variables, FEATURES[part], matrices if not part else [], "features", told)
+        refuse_stacked(variables)
+        matrices = [name for name, entry in variables.items() if len(entry.shape) == 2 and min(entry.shape) > 1]
+        found = _usual(variables, FEATURES, part)
+        if found and not part:  # x may be the source beside a target xt
+            found += [name for name in variables if _side(name, FEATURES)]
+        features = _only_one(found or ([] if part else matrices), "features", told)
     if not labels:
         lengths = variables[features].shape
         vectors = [
@@ -254,13 +303,23 @@ def _choose(variables: dict[str, Variable], features: str, labels: str, part: st
             for name, variable in variables.items()
             if name != features and max(variable.shape, default=0) == math.prod(variable.shape) in lengths
         ]
-        labels = _one_of(variables, LABELS[part], vectors if not part else [], "labels", told)
+        others = [name for name in vectors if _side(name, LABELS) is None]
+        found = _usual_labels(variables, features, part)
+        labels = _only_one(found or ([] if part else others), "labels", told)
     return features, labels
 
 
-def _one_of(variables: dict[str, Variable], known: tuple[str, ...], shaped: list[str], what: str, told: str) -> str:
-    """The variable with a known name, else the only one with a fitting shape."""
-    found = [name for name in variables if name.lower() in known] or shaped
+def refuse_stacked(variables: Mapping[str, Variable]) -> None:
+    """Refuse a file whose rows are of several domains, as an array says, where the rows of one are to be read."""
+    for name, variable in variables.items():
+        if name.lower() in _DOMAINS and math.prod(variable.shape) > 1:
+            raise ValueError(
+                f"the rows of several domains are stacked here, as {name} says. Read one with "
+                "shallowda.datasets.read_stacked(path, number), or save each to a file of its own."
+            )
+
+
+def _only_one(found: list[str], what: str, told: str) -> str:
     if len(found) != 1:
         reason = f"{' and '.join(found)} may each be" if found else "no variable is known to be"
         raise ValueError(f"{reason} the {what}; {told}. Give the file as (path, features, labels), by variable names.")
@@ -277,7 +336,7 @@ def _oriented(X: np.ndarray, y: np.ndarray, features: str, labels: str) -> Label
     if y.ndim not in (1, 2) or not fits:
         raise ValueError(f"{labels} of shape {y.shape} does not fit {features} of shape {X.shape}.")
     if len(fits) == 2 and X.shape[0] == X.shape[1]:
-        fits = [1 if features.lower() in FEATURES["src"] + FEATURES["tar"] else 0]  # as such files are made
+        fits = [1 if _side(features, FEATURES) else 0]  # as such files are made
     X = X if fits[0] == 0 else X.T
     if y.ndim == 2:  # indicators of the classes
         y = y if len(y) == len(X) else y.T
@@ -308,39 +367,48 @@ def _clean_labels(y: np.ndarray) -> np.ndarray:
 
 def _read_text(path: Path, label: str) -> Labelled:
     """Numbers in columns, with or without a line of names, with or without pandas' column of row numbers."""
-    with path.open(encoding="utf-8-sig") as file:
-        first = file.readline()
-        second = file.readline()
-    delimiter = next((mark for mark in (",", ";", "\t") if mark in first), None)
-    names = [cell.strip().strip('"') for cell in first.split(delimiter)]
-    if len(names) < 2:
-        raise ValueError(
-            "a line must hold the features and the label of a sample, separated by commas, tabs or blanks."
-        )
-    numeric = [_is_number(cell) for cell in names]
-    header = bool(label) or not any(numeric[:-1]) or _counts_columns(names, second)
-    if label and label not in names:
-        raise ValueError(f"there is no column {label}; the first line begins {first[:60]!r}.")
-    known = [label] if label else [name for name in names if header and name.lower() in LABELS[""]]
-    if len(known) > 1:
-        raise ValueError(f"columns {' and '.join(known)} may each be the labels: give the file as (path, '', label).")
-    column = names.index(known[0]) if known else len(names) - 1
-    if header and not second.strip():
-        raise ValueError("there is no sample below the line of names.")
-    classes: dict[str, int] = {}  # in order of appearance
-    table = np.loadtxt(
-        path,
-        delimiter=delimiter,
-        skiprows=int(header),
-        comments=None,
-        quotechar='"',
-        encoding="utf-8-sig",
-        ndmin=2,
-        converters={column: lambda cell: classes.setdefault(cell.strip(), len(classes))},
-    )
-    y = np.array(list(classes))[table[:, column].astype(int)]
-    row_numbers = [0] if header and names[0].lower() in ("", "unnamed: 0", "index") else []
-    return np.delete(table, [*row_numbers, column], axis=1), y.astype(float) if all(map(_is_number, classes)) else y
+    with opened(path) as file:
+        if is_svmlight(file):
+            if label:
+                raise ValueError(f"there is no column {label}; in libsvm's text, labels have no name.")
+            return read_svmlight(file, path.stat().st_size)[:2]
+        text = text_of(file)
+        names = text.first
+        if len(names) < 2:
+            raise ValueError(
+                "a line must hold the features and the label of a sample, separated by commas, tabs or blanks."
+            )
+        header = bool(label) or not any(map(looks_like_a_number, names)) or _counts_columns(names, text.second)
+        if label and label not in names:
+            raise ValueError(f"there is no column {label}; the first line begins {','.join(names[:9])[:60]!r}.")
+        known = [label] if label else [name for name in names if header and name.lower() in LABELS]
+        if len(known) > 1:
+            raise ValueError(
+                f"columns {' and '.join(known)} may each be the labels: give the file as (path, '', label)."
+            )
+        if header and not text.second.strip():
+            raise ValueError("there is no sample below the line of names.")
+        place = names.index(known[0]) if known else label_place(text.rows(int(header)))[0]
+        if place is None:
+            raise ValueError(
+                "neither the first nor the last column looks like labels, which are words or whole numbers, each there "
+                "several times. Give the labels' column a name in a first line, and the file as (path, '', name)."
+            )
+        place %= len(names)
+        row_numbers = {0} if header and names[0].lower() in ("", "unnamed: 0", "index") else set()
+        rest = [i for i in range(len(names)) if i not in {place, *row_numbers}]
+        found = read_columns(text, int(header), rest, [place])
+        X = np.empty((len(found.numbers), len(rest)))
+        at = {column: i for i, column in enumerate(rest)}
+        X[:, [at[column] for column in found.plain]] = found.numbers
+        labels = [cell.strip() for cell in found.cells.pop(place)]
+        for column, cells in found.cells.items():
+            numbers = values(cells, found.text.number)
+            if numbers is None:
+                raise ValueError(found.no_number(int(header), column, names[column] if header else str(column)))
+            X[:, at[column]] = numbers
+    y = np.array(labels)
+    return X, y.astype(float) if all(map(is_number, set(labels))) else y
 
 
 def _counts_columns(names: list[str], second: str) -> bool:
@@ -349,42 +417,58 @@ def _counts_columns(names: list[str], second: str) -> bool:
     return (names[1:] == counted[0] or names == ["0", *counted[1]]) and (len(names) > 8 or "." in second)
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def read_stacked(path: Path, part: int) -> Labelled:
-    """One of the domains that are stacked in ``D`` and ``y``, and begin at the rows that ``domains`` holds.
+def read_stacked(path: str | os.PathLike[str], part: int) -> Labelled:
+    """One of the domains whose rows are stacked in one array.
 
     Parameters
     ----------
-    path : Path
-        MATLAB file.
+    path : path-like
+        MATLAB file, HDF5 or .npz. Features are ``D`` or have a usual name, and labels too. ``domains`` (``domain``,
+        ``sample_domain``) holds the rows at which the domains begin and the last one ends, or the domain of each row.
     part : int
-        Number of the domain, from 0.
+        Number of the domain, from 0: as they follow on each other, or by their sorted codes.
 
     Returns
     -------
-    X : ndarray of shape (n, d), float64
-    y : ndarray of shape (n,), int64
+    X : ndarray of shape (n, d), float32 or float64
+    y : ndarray of shape (n,), int64 or str
 
     Raises
     ------
-    OSError, ValueError
-        As `read_features`.
+    OSError
+        If the file cannot be opened.
+    ValueError
+        If it is damaged or holds no such domain.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from shallowda.datasets import read_stacked
+    >>> np.savez("both.npz", D=[[0.0, 1.0], [1.0, 2.0], [5.0, 6.0]], y=[0, 1, 1], domains=[0, 2, 3])
+    >>> read_stacked("both.npz", 1)
+    (array([[5., 6.]]), array([1]))
     """
+    path = Path(path)
     kind = _kind(path)
+    if kind == "text":
+        raise ValueError(f"{path}: text holds no arrays.")
     with _told(path), LISTINGS[kind](path) as variables:
-        _choose(variables, "D", "domains", "")
-        X, y = _oriented(_value(path, variables, "D"), _value(path, variables, "y"), "D", "y")
-        borders = _clean_labels(_value(path, variables, "domains").ravel())
-        if not (part + 1 < len(borders) and 0 <= borders[part] < borders[part + 1] <= len(X)):
-            raise ValueError(f"domains = {borders.tolist()} has no rows of domain {part} among {len(X)}.")
-        rows = slice(borders[part], borders[part + 1])
+        named = next((name for name in variables if name.lower() in _DOMAINS), None)
+        if named is None:
+            raise ValueError(f"there is no variable domains; the file holds {', '.join(variables)}.")
+        others = {name: variable for name, variable in variables.items() if name != named}
+        features, labels = _choose(others, next((name for name in others if name.lower() == "d"), ""), "", "")
+        X, y = _oriented(_value(path, variables, features), _value(path, variables, labels), features, labels)
+        codes = _clean_labels(_value(path, variables, named).ravel())
+        if len(codes) == len(X) and (codes[0], codes[-1]) != (0, len(X)):
+            rows = (
+                codes == np.unique(codes)[part] if 0 <= part < len(np.unique(codes)) else np.zeros(len(X), dtype=bool)
+            )
+        else:
+            inside = 0 <= part < len(codes) - 1 and 0 <= codes[part] < codes[part + 1] <= len(X)
+            rows = np.isin(np.arange(len(X)), range(*codes[part : part + 2]) if inside else ())
+        if not rows.any():
+            raise ValueError(f"{named} = {codes[:20].tolist()} has no rows of domain {part} among {len(X)}.")
         return _clean_features(X[rows]), _clean_labels(y[rows])
 
 

@@ -512,7 +512,8 @@ def load_feature_files(
     blank-separated numbers, with or without a line of names. Samples may be rows or columns (the labels tell), labels
     a row, a column, sparse, indicators of the classes, numbers or (but in MATLAB) strings. Variables are recognised
     by their usual names (``fts``, ``feas``, ``fea``, ``X``, ...; ``labels``, ``label``, ``Y``, ``gnd``, ...) or, if
-    there is only one that fits, by their shapes. In text, the label is the column of such a name, or the last.
+    there is only one that fits, by their shapes. In text, the label is the column of such a name; else the first or the
+    last, whichever holds a few words or whole numbers that repeat, and the last where both do. libsvm text is read too.
 
     Parameters
     ----------
@@ -558,11 +559,17 @@ def load_feature_files(
     if not files:
         raise ValueError("files must name at least one domain and its file.")
     places, parts = [], []
-    for given in files.values():
+    read: dict[tuple, str] = {}  # which domain was read from where
+    for domain, given in files.items():
         path, *variables = [given] if isinstance(given, (str, os.PathLike)) else given
         if len(variables) > 2:
             raise ValueError(f"files: expected (path, features, labels), got {given!r}.")
         places.append(Path(path).expanduser())
+        if (same := read.setdefault((places[-1].resolve(), *variables), domain)) != domain:
+            raise ValueError(
+                f"files: {same!r} and {domain!r} are the same rows of {places[-1]}. Name features and labels of "
+                "each, as (path, features, labels)."
+            )
         parts.append(read_features(places[-1], *map(str, variables)))
     widths = {X.shape[1] for X, _ in parts}
     kinds = {y.dtype.kind for _, y in parts}

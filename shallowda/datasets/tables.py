@@ -6,12 +6,11 @@ of a table (delimited text, Parquet) have names too; without a line of names, an
 
 from __future__ import annotations
 
-import csv
 import io
-import itertools
 import logging
 import re
-import sys
+import shlex
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -22,28 +21,52 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from shallowda.core.columns import column_order, some
+from shallowda.core.columns import column_order, listed
 from shallowda.datasets._files import (
-    BOMB_BYTES,
-    BOMB_RATIO,
     FEATURES,
     LABELS,
     LISTINGS,
     Variable,
     _clean_labels,
     _counts_columns,
-    _is_number,
     _kind,
     _oriented,
+    _side,
     _told,
+    _usual,
+    _usual_labels,
     _value,
+    refuse_stacked,
+)
+from shallowda.datasets._text import (
+    BOMB_BYTES,
+    BOMB_RATIO,
+    MISSING,
+    NotNumbersError,
+    Text,
+    categories,
+    is_number,
+    is_svmlight,
+    label_place,
+    looks_like_a_number,
+    opened,
+    read_columns,
+    read_svmlight,
+    text_of,
+    values,
 )
 
-__all__ = ["STDIN", "Table", "match_features", "read_table"]
+__all__ = ["ALL_TEXT", "STDIN", "Table", "match_features", "read_table"]
 
 #: The name that stands for standard input, from which delimited text is read.
 STDIN = "-"
+#: The name that stands for every column of text.
+ALL_TEXT = "all-text"
 
+_COMPARED = 10_000  # names that a misspelt one is compared with, one by one
+_WIDE = (
+    4_000  # columns from which pyarrow is slow, and then fails: what it does for each, and its blocks, are too large
+)
 _ROW_NUMBERS = ("", "Unnamed: 0", "__index_level_0__")  # columns that pandas adds
 _SAFETENSORS = {"F64": 8, "F32": 4, "F16": 2, "BOOL": 1} | {
     f"{sign}{8 * size}": size for sign in "IU" for size in (1, 2, 4, 8)
@@ -59,8 +82,9 @@ class Table(NamedTuple):
 
     Attributes
     ----------
-    X : ndarray of shape (n, d), float32 or float64
-        Finite. Of an .npy file perhaps a read-only memory map.
+    X : ndarray of shape (n, d), float32 or float64; object where some features are categories
+        Finite, or NaN where values may be missing. Categories are str, or NaN. Of an .npy file perhaps a read-only
+        memory map.
     y : ndarray of shape (n,), int64 or str, or None
         Labels, if any were read.
     names : list of str or None
@@ -72,8 +96,12 @@ class Table(NamedTuple):
         Which of them `y` is; empty where it is none.
     features : str
         Which of them `features` chose; empty where it was not given or has no meaning, as in text and .npy.
-    unused : bool
-        Whether there are labels that were not to be seen.
+    array : str
+        Which array (or column of lists) the features are; empty where they are columns.
+    unused : str
+        Labels that were not to be seen; empty where there are none.
+    text : tuple of int
+        Places of the features that are categories.
     """
 
     X: np.ndarray
@@ -83,7 +111,9 @@ class Table(NamedTuple):
     columns: list[str]
     labels: str
     features: str
-    unused: bool
+    array: str
+    unused: str
+    text: tuple[int, ...] = ()
 
 
 class _Wanted(NamedTuple):
@@ -97,6 +127,13 @@ class _Wanted(NamedTuple):
     width: int | None
     names: Collection[str]
     part: str
+    option: str
+    text: Collection[str | int]
+    missing: bool
+
+    def is_text(self, name: str, place: int) -> bool:
+        """Whether text is welcome in a feature."""
+        return ALL_TEXT in self.text or name in self.text or place in self.text
 
 
 class _Roles(NamedTuple):
@@ -105,7 +142,7 @@ class _Roles(NamedTuple):
     features: list[str]
     labels: str
     ids: str
-    unused: bool
+    unused: str
 
 
 def read_table(
@@ -119,6 +156,9 @@ def read_table(
     width: int | None = None,
     names: Collection[str] | None = None,
     part: str = "",
+    option: str = "--features",
+    text: Collection[str | int] = (),
+    missing: bool = False,
 ) -> Table:
     """Read the rows of one domain.
 
@@ -144,6 +184,13 @@ def read_table(
         Names of the features, where they are known: a first line of text that holds them all is a line of names.
     part : {"", "src", "tar"}
         Domain to look for in a file that may hold two.
+    option : str, default="--features"
+        The option that names the features of this file, for messages.
+    text : collection of str or int, default=()
+        Features that are categories, by their columns or by their places among the features; `ALL_TEXT` is all that
+        are no numbers.
+    missing : bool, default=False
+        Whether values may be missing.
 
     Returns
     -------
@@ -159,10 +206,10 @@ def read_table(
         If the format needs a package that is not installed.
     """
     read, path = (_read_text if str(path) == STDIN else _reader(Path(path))), Path(path)
-    wanted = _Wanted(labels, features, ids, drop, unused, width, names or (), part)
+    wanted = _Wanted(labels, features, ids, drop, unused, width, names or (), part, option, text, missing)
     with _told(Path("standard input") if str(path) == STDIN else path):
         table = read(path, wanted)
-        table = table._replace(X=_finite(table.X, table.names))
+        table = table._replace(X=_finite(table.X, table.names, table.text, missing))
         if _is_file_of_labels(labels, table.columns):
             table = table._replace(y=_label_file(Path(str(labels)), len(table.X)))
         if table.y is not None and table.y.dtype.kind == "U" and "" in table.y:
@@ -226,124 +273,169 @@ def _reader(path: Path) -> Callable[[Path, _Wanted], Table]:
 
 def _roles(columns: list[str], wanted: _Wanted, named: bool) -> _Roles:
     """Which column is what; those that are nothing else are features."""
-    if twice := sorted({name for name in columns if columns.count(name) > 1}):
-        raise ValueError(f"more than one column is called {twice[0]!r}.")
+    known = set(columns)
+    if len(known) < len(columns):
+        twice = next(name for name, count in Counter(columns).items() if count > 1)
+        raise ValueError(f"more than one column is called {twice!r}.")
     labels = wanted.labels or ""
     for name in (labels, wanted.ids, wanted.features):
-        if name and name not in columns and not (name == labels and _is_file_of_labels(name, columns)):
+        if name and name not in known and not (name == labels and _is_file_of_labels(name, columns)):
             _absent("column", name, columns)
-    rest = [name for name in columns if name not in (*wanted.drop, wanted.ids)]
+    out = {*wanted.drop, wanted.ids}
+    rest = [name for name in columns if name not in out]
     if added := [name for name in rest if named and name in _ROW_NUMBERS and name != labels]:
         logger.warning("Column %r holds row numbers and was left out.", added[0])
-        rest = [name for name in rest if name not in added]
+        rest = [name for name in rest if name not in _ROW_NUMBERS or name == labels]
     if wanted.labels == "" and named:
-        labels = _recognised(rest, LABELS[""], "labels")
+        labels = _one_of(_usual(rest, LABELS, ""), "labels", "--labels")
     rest = [name for name in rest if name != labels]
-    unused = wanted.unused in rest and (named or wanted.width is None or len(rest) > wanted.width)
-    if unused:
-        rest.remove(wanted.unused)
+    is_there = wanted.unused in rest and (named or wanted.width is None or len(rest) > wanted.width)
+    unused = wanted.unused if is_there else ""
+    rest = [name for name in rest if not (unused and name == unused)]
     features = [wanted.features] if wanted.features else rest
     if not features:
-        raise ValueError(f"no column is left for the features; columns are {some(columns)}.")
-    return _Roles(features, labels if labels in columns else "", wanted.ids, unused)
+        raise ValueError(f"no column is left for the features; columns are {listed(columns)}.")
+    for name in wanted.text:
+        if isinstance(name, str) and name not in known and name != ALL_TEXT:
+            _absent("column", name, columns, " (--one-hot)")
+    return _Roles(features, labels if labels in known else "", wanted.ids, unused)
 
 
-def _absent(what: str, name: str, known: Sequence[str]) -> NoReturn:
-    close = get_close_matches(name, known, n=1)
+def _absent(what: str, name: str, known: Sequence[str], more: str = "") -> NoReturn:
+    close = get_close_matches(name, known[:_COMPARED], n=1)
     hint = f"did you mean {close[0]!r}? There are" if close else "there are"
-    raise ValueError(f"there is no {what} {name!r}; {hint} {some(known)}.")
+    raise ValueError(f"there is no {what} {name!r}; {hint} {listed(known)}.{more}")
 
 
-def _recognised(names: Sequence[str], known: Collection[str], what: str) -> str:
+def _one_of(found: Sequence[str], what: str, option: str) -> str:
     """The one that has a usual name, if any."""
-    found = [name for name in names if name.lower() in known]
     if len(found) > 1:
-        raise ValueError(f"{' and '.join(found)} may each be the {what}: say which, by --{what} {found[0]}.")
+        raise ValueError(f"{' and '.join(found)} may each be the {what}: say which, by {option} {found[0]}.")
     return found[0] if found else ""
 
 
 def _read_text(path: Path, wanted: _Wanted) -> Table:
-    pyarrow = _pyarrow("Reading text")
     wanted = wanted._replace(features="")
-    with _opened(path) as file:
-        try:
-            first, second = (line.decode("utf-8-sig") for line in (file.readline(), file.readline()))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"this is not text in UTF-8 ({error.reason}).") from error
-        if not first.strip():
-            raise ValueError("the file is empty, or begins with an empty line.")
-        if "\0" in first:
-            raise ValueError("this is not text.")
-        delimiter = next((mark for mark in (",", ";", "\t") if mark in first), ",")
-        cells = [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter))]
-        named = _is_header(cells, second, wanted)
+    with opened(None if str(path) == STDIN else path) as file:
+        if is_svmlight(file):
+            return _read_svmlight(file, wanted)
+        text = text_of(file)
+        named = _is_header(text, wanted)
+        cells = [cell or f"Unnamed: {i}" for i, cell in enumerate(text.first)]  # as pandas calls them
         columns = cells if named else [str(i) for i in range(len(cells))]
         single = len(columns) == 1  # an empty line is then a missing value
-        if named and not (second if single else second.strip()):
+        if named and not (text.second if single else text.second.strip()):
             raise ValueError("there is no row below the line of names.")
+        skip = int(named)
+        if wanted.labels == "" and not named and not single:
+            place, is_sure = label_place(text.rows(skip))
+            if is_sure and place is not None:
+                wanted = wanted._replace(labels=columns[place])
+                logger.warning("Column %s is taken for the labels, by what it holds (--labels).", columns[place])
         roles = _roles(columns, wanted, named)
-        texts = [name for name in (roles.labels, roles.ids) if name]
-        types = dict.fromkeys(roles.features, pyarrow.float64()) | dict.fromkeys(texts, pyarrow.string())
-        file.seek(0)
-        content = io.BytesIO(file.read().rstrip() + b"\n") if single else file
-        try:
-            table = pyarrow.csv.read_csv(
-                content,
-                read_options=pyarrow.csv.ReadOptions(column_names=columns, skip_rows=int(named)),
-                parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, ignore_empty_lines=not single),
-                convert_options=pyarrow.csv.ConvertOptions(
-                    column_types=types, include_columns=list(dict.fromkeys([*roles.features, *texts]))
-                ),
-            )
-        except pyarrow.ArrowInvalid as error:
-            file.seek(0)
-            raise ValueError(_trouble(file, delimiter, columns, named, roles) or str(error)) from error
-    return _from_columns(table, roles, columns, named)
+        at = {name: place for place, name in enumerate(columns)}
+        numbers = [at[name] for i, name in enumerate(roles.features) if not _is_asked(name, i, wanted)]
+        texts = [at[name] for i, name in enumerate(roles.features) if _is_asked(name, i, wanted)]
+        others = [at[name] for name in (roles.labels, roles.ids) if name]
+        read = Text.read if len(columns) > _WIDE or text.delimiter == " " else partial(_read_by_pyarrow, columns)
+        found = read_columns(text, skip, numbers, [*texts, *others], read)
+        features = {place: i for i, place in enumerate(at[name] for name in roles.features)}
+        parts: list[tuple[list[int], np.ndarray]] = [([features[place] for place in found.plain], found.numbers)]
+        for place, cells in found.cells.items():
+            if place not in features:
+                continue
+            column = None if place in texts else values(cells, found.text.number)
+            if column is None and not wanted.is_text(columns[place], features[place]):
+                raise ValueError(_advised(found.no_number(skip, place, columns[place]), columns[place], roles))
+            parts.append(([features[place]], categories(cells) if column is None else column))
+        X, places = _joined(len(roles.features), parts)
+    y = _whole(np.char.strip(np.array(found.cells[at[roles.labels]], dtype=str))) if roles.labels else None
+    ids = np.array(found.cells[at[roles.ids]], dtype=str) if roles.ids else None
+    return Table(X, y, roles.features if named else None, ids, columns, roles.labels, "", "", roles.unused, places)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    if str(path) == STDIN:
-        yield io.BytesIO(sys.stdin.buffer.read())
-    else:
-        with path.open("rb") as file:
-            yield file
+def _is_asked(name: str, place: int, wanted: _Wanted) -> bool:
+    """Whether a feature is categories whatever it holds."""
+    return name in wanted.text or place in wanted.text
 
 
-def _is_header(cells: list[str], second: str, wanted: _Wanted) -> bool:
+def _joined(width: int, parts: list[tuple[list[int], np.ndarray]]) -> tuple[np.ndarray, tuple[int, ...]]:
+    """A matrix from its columns, and the places of those that are categories."""
+    text = tuple(sorted(place for places, part in parts if part.dtype == object for place in places))
+    (_, first), *others = parts
+    if not others and first.shape[1] == width:
+        return first, text
+    X = np.empty((len(first), width), dtype=object if text else np.result_type(*(part for _, part in parts)))
+    for places, part in parts:
+        X[:, places] = part.reshape(len(X), len(places))
+    return X, text
+
+
+def _read_by_pyarrow(
+    columns: list[str], text: Text, skip: int, numbers: Sequence[int], texts: Sequence[int]
+) -> tuple[np.ndarray, list[list[str]]]:
+    """As `Text.read`, and faster, where there are many rows and few columns."""
+    pyarrow = _pyarrow("Reading text")
+    single = len(columns) == 1
+    types = dict.fromkeys([columns[place] for place in numbers], pyarrow.float64())
+    types |= dict.fromkeys([columns[place] for place in texts], pyarrow.string())
+    file = text.file
+    file.seek(0)
+    content = io.BytesIO(file.read().rstrip() + b"\n") if single else file
+    try:
+        table = pyarrow.csv.read_csv(
+            content,
+            read_options=pyarrow.csv.ReadOptions(column_names=columns, skip_rows=skip),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=text.delimiter, ignore_empty_lines=not single),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=types, include_columns=list(types), null_values=MISSING, decimal_point=text.decimal
+            ),
+        )
+    except pyarrow.ArrowInvalid as error:
+        raise NotNumbersError(str(error)) from error
+    X = np.empty((table.num_rows, len(numbers)))
+    for i, place in enumerate(numbers):
+        X[:, i] = table.column(columns[place]).to_numpy()
+    return X, [table.column(columns[place]).to_pylist() for place in texts]
+
+
+def _advised(trouble: str, name: str, roles: _Roles) -> str:
+    """What to do about a column of text."""
+    away = f"leave it out by --drop {shlex.quote(name)}, " if len(roles.features) > 1 else ""
+    return (
+        f"{trouble} If it holds categories, encode it by --one-hot {shlex.quote(name)} (every column of text by "
+        f"--one-hot {ALL_TEXT}); else {away}say that it holds labels (--labels) or names of rows (--id), or mend it."
+    )
+
+
+def _read_svmlight(file: IO[bytes], wanted: _Wanted) -> Table:
+    """Labels, and pairs of a feature's number and value; features are named by their numbers."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    X, y, names = read_svmlight(file, size, wanted.names)
+    columns = ["label", *names]
+    roles = _roles(columns, wanted._replace(unused="label"), named=True)
+    if wanted.ids or roles.labels not in ("", "label"):
+        raise ValueError("libsvm's text holds labels, called label, and features by number; it has no other columns.")
+    if len(roles.features) < len(names):
+        kept = set(roles.features)
+        X = X[:, [name in kept for name in names]]
+    return Table(
+        X, _clean(y) if roles.labels else None, roles.features, None, columns, roles.labels, "", "", roles.unused
+    )
+
+
+def _is_header(text: Text, wanted: _Wanted) -> bool:
     """Whether the first line holds names: known or asked for ones, or no number, or numbers that count the columns."""
+    cells = text.first
     if wanted.names and set(wanted.names) <= set(cells):
         return True
-    asked = {name for name in (wanted.labels, wanted.ids, *wanted.drop) if name and not _is_number(name)}
-    numbers = [cell for cell in cells if _is_number(cell)]
-    if not numbers or asked & set(cells) or _counts_columns(cells, second):
+    asked = {name for name in (wanted.labels, wanted.ids, *wanted.drop) if name and not is_number(name)}
+    numbers = [cell for cell in cells if looks_like_a_number(cell)]
+    if not numbers or asked & set(cells) or _counts_columns(cells, text.second):
         return True
     counted = [[str(i) for i in range(start, start + len(numbers))] for start in (0, 1)]
-    return numbers in counted and any(cell.lower() in LABELS[""] for cell in cells)
-
-
-def _trouble(file: IO[bytes], delimiter: str, columns: list[str], named: bool, roles: _Roles) -> str:
-    """The first line that is not as it should be, in words; empty where there is none."""
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    try:
-        reader = csv.reader(text, delimiter=delimiter)
-        places = [(columns.index(name), name) for name in roles.features]
-        for row in itertools.islice(filter(None, reader), int(named), None):
-            line = reader.line_num
-            if len(row) != len(columns):
-                return f"line {line} has {len(row)} fields, the first has {len(columns)}."
-            bad = [(name, row[place]) for place, name in places if row[place].strip() and not _is_number(row[place])]
-            if bad:
-                name, cell = bad[0]
-                return (
-                    f"{cell[:40]!r} in line {line}, column {name!r} is not a number. Leave the column out by "
-                    f"--drop {name}, or say that it holds labels or names of rows."
-                )
-    except (UnicodeDecodeError, csv.Error) as error:
-        return f"this is not text in UTF-8 with fields in columns ({error})."
-    finally:
-        text.detach()
-    return ""
+    return numbers in counted and any(cell.lower() in LABELS for cell in cells)
 
 
 def _read_parquet(path: Path, wanted: _Wanted) -> Table:
@@ -358,37 +450,57 @@ def _read_parquet(path: Path, wanted: _Wanted) -> Table:
         if size > BOMB_BYTES and size > BOMB_RATIO * path.stat().st_size:
             raise ValueError(f"{size // 8} values are declared: damaged, or made to fill the memory.")
         roles = _roles(columns, wanted, named=True)
-        table = file.read(columns=[name for name in (*roles.features, roles.labels, roles.ids) if name])
-    return _from_columns(table, roles, columns, named=True)._replace(features=wanted.features)
+        read = list(dict.fromkeys(name for name in (*roles.features, roles.labels, roles.ids) if name))
+        table = file.read(columns=read).select(read)
+    return _from_columns(table, roles, columns, wanted)._replace(features=wanted.features, array=wanted.features)
 
 
-def _from_columns(table: Any, roles: _Roles, columns: list[str], named: bool) -> Table:
-    """Arrays from a table of pyarrow."""
+def _from_columns(table: Any, roles: _Roles, columns: list[str], wanted: _Wanted) -> Table:
+    """Arrays from a table of pyarrow, whose first columns are the features."""
     import pyarrow
-    import pyarrow.types as is_type
 
     fields = [table.schema.field(name) for name in roles.features]
-    names: list[str] | None = roles.features if named else None
+    names: list[str] | None = roles.features
     lists = [field.name for field in fields if isinstance(field.type, _list_types(pyarrow))]
     if lists and len(fields) == 1:
         X, names = _from_lists(table.column(lists[0]).combine_chunks(), lists[0]), None
+        places: tuple[int, ...] = ()
     else:
-        kinds = (is_type.is_integer, is_type.is_floating, is_type.is_boolean, is_type.is_decimal)
-        for field in fields:
-            if not any(is_kind(field.type) for is_kind in kinds):
-                do = "take it as the features by --features" if field.name in lists else "leave it out by --drop"
-                raise ValueError(f"column {field.name!r} holds {field.type}, not numbers: {do} {field.name}.")
-        single = all(field.type in (pyarrow.float32(), pyarrow.float16()) for field in fields)
-        X = np.empty((table.num_rows, len(fields)), dtype=np.float32 if single else np.float64)
-        for place, name in enumerate(roles.features):
-            X[:, place] = table.column(name).cast(pyarrow.float64()).to_numpy()
+        X, places = _joined(len(fields), _parquet_features(table, roles, wanted))
     y = _labels(table.column(roles.labels)) if roles.labels else None
     ids = (
         np.array(table.column(roles.ids).cast(pyarrow.string()).fill_null("").to_pylist(), dtype=str)
         if roles.ids
         else None
     )
-    return Table(X, y, names, ids, columns, roles.labels, "", roles.unused)
+    return Table(X, y, names, ids, columns, roles.labels, "", "", roles.unused, places)
+
+
+def _parquet_features(table: Any, roles: _Roles, wanted: _Wanted) -> list[tuple[list[int], np.ndarray]]:
+    """Numbers, and categories where they are welcome, with their places."""
+    import pyarrow
+    import pyarrow.types as is_type
+
+    kinds = (is_type.is_integer, is_type.is_floating, is_type.is_boolean, is_type.is_decimal)
+    words = (is_type.is_string, is_type.is_large_string, is_type.is_string_view, is_type.is_dictionary, is_type.is_null)
+    plain, parts = [], []
+    for place, (name, field) in enumerate(zip(roles.features, table.schema, strict=False)):
+        is_plain = any(is_kind(field.type) for is_kind in kinds)
+        if _is_asked(name, place, wanted) or (not is_plain and wanted.is_text(name, place)):
+            parts.append(([place], categories(table.column(place).to_pylist())))
+        elif is_plain:
+            plain.append(place)
+        elif any(is_kind(field.type) for is_kind in words):
+            raise ValueError(_advised(f"column {name!r} holds {field.type}, not numbers.", name, roles))
+        else:
+            is_list = isinstance(field.type, _list_types(pyarrow))
+            do = "take it as the features by --features" if is_list else "leave it out by --drop"
+            raise ValueError(f"column {name!r} holds {field.type}, not numbers: {do} {name}.")
+    is_single = all(table.schema.field(place).type in (pyarrow.float32(), pyarrow.float16()) for place in plain)
+    X = np.empty((table.num_rows, len(plain)), dtype=np.float32 if is_single and plain else np.float64)
+    for i, place in enumerate(plain):
+        X[:, i] = table.column(place).cast(pyarrow.float64()).to_numpy()
+    return [(plain, X), *parts]
 
 
 def _list_types(pyarrow: ModuleType) -> tuple[type, ...]:
@@ -452,7 +564,11 @@ def _read_npy(path: Path, wanted: _Wanted) -> Table:
     X = array if roles.features == columns else array[:, [int(name) for name in roles.features]]
     y = _clean(array[:, int(roles.labels)]) if roles.labels else None
     ids = array[:, int(roles.ids)].astype(str) if roles.ids else None
-    return Table(X, y, None, ids, columns, roles.labels, "", roles.unused)
+    if text := [i for i, name in enumerate(roles.features) if _is_asked(name, i, wanted)]:
+        X = X.astype(object)
+        for place in text:
+            X[:, place] = categories(X[:, place].tolist())
+    return Table(X, y, None, ids, columns, roles.labels, "", "", roles.unused, tuple(text))
 
 
 def _load_npy(path: Path) -> np.ndarray:
@@ -469,14 +585,21 @@ def _read_arrays(listing: Callable[[Path], Any], path: Path, wanted: _Wanted) ->
         told = [f"{name} ({'x'.join(map(str, variable.shape))})" for name, variable in variables.items()]
         for name in (wanted.features, wanted.ids, wanted.labels):
             if name and name not in columns and not (name == wanted.labels and _is_file_of_labels(name, columns)):
-                _absent("array", name, told)
-        features = wanted.features or _the_features(variables, wanted.part)
+                more = f" Features of this file are named by {wanted.option}." if name == wanted.features else ""
+                _absent("array", name, told, more)
+        refuse_stacked({name: variable for name, variable in variables.items() if name not in wanted.drop})
+        features = wanted.features or _the_features(variables, wanted)
         if not features:
-            raise ValueError(f"no array is known to be the features: name it by --features. There are {some(told)}.")
-        others = [name for name in columns if name not in (features, wanted.ids, *wanted.drop)]
+            raise ValueError(
+                f"no array is known to be the features: name it by {wanted.option}. There are {listed(told)}."
+            )
+        others = [name for name in columns if name not in {features, wanted.ids, *wanted.drop}]
         labels = wanted.labels if wanted.labels in columns else ""
+        usual = _usual_labels([features, *others], features, wanted.part)
         if wanted.labels == "":
-            labels = _recognised(others, _usual(LABELS, wanted.part), "labels")
+            labels = _one_of(usual, "labels", "--labels")
+        unused = usual[0] if len(usual) == 1 else wanted.unused if wanted.unused in others else ""
+        unused = "" if unused == labels or _side(unused, LABELS) == "src" else unused
         X, y = _value(path, variables, features), None
         if labels:
             X, y = _oriented(X, _value(path, variables, labels), features, labels)
@@ -488,19 +611,15 @@ def _read_arrays(listing: Callable[[Path], Any], path: Path, wanted: _Wanted) ->
         raise ValueError(f"{features} is {X.ndim}-D; a matrix with a row for each sample is needed.")
     if ids is not None and len(ids) != len(X):
         raise ValueError(f"{wanted.ids} holds {len(ids)} names for {len(X)} rows.")
-    unused = wanted.unused in columns and wanted.unused != labels and wanted.unused.lower() not in LABELS["src"]
-    return Table(X, None if y is None else _clean(y), None, ids, columns, labels or "", wanted.features, unused)
+    y = None if y is None else _clean(y)
+    return Table(X, y, None, ids, columns, labels or "", wanted.features, features, unused)
 
 
-def _the_features(variables: dict[str, Variable], part: str) -> str:
+def _the_features(variables: dict[str, Variable], wanted: _Wanted) -> str:
     """The array with a usual name, else the only matrix, if any."""
-    found = _recognised(list(variables), _usual(FEATURES, part), "features")
+    found = _one_of(_usual(variables, FEATURES, wanted.part), "features", wanted.option)
     matrices = [name for name, variable in variables.items() if len(variable.shape) == 2 and min(variable.shape) > 1]
     return found or (matrices[0] if len(matrices) == 1 else "")
-
-
-def _usual(names: dict[str, tuple[str, ...]], part: str) -> set[str]:
-    return {*names[""], *names[part]}
 
 
 @contextmanager
@@ -523,20 +642,30 @@ def _list_safetensors(path: Path) -> Iterator[dict[str, Variable]]:
 # -------------------------------------------------------------------------------------------------------------- checks
 
 
-def _finite(X: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
-    """Rows in floating point, without a copy where they are so already."""
-    if X.dtype.kind not in "buif":
+def _finite(X: np.ndarray, names: Sequence[str] | None, text: Collection[int], missing: bool) -> np.ndarray:
+    """Rows in floating point, without a copy where they are so already; with categories as they are."""
+    if X.dtype.kind not in ("O" if text else "buif"):
         raise ValueError(f"features have type {X.dtype}; real numbers are needed.")
     if not X.size:
         raise ValueError(f"there are {X.shape[0]} rows of {X.shape[1]} features; at least one of each is needed.")
-    X = np.ascontiguousarray(X, dtype=np.float32 if X.dtype in (np.float16, np.float32) else np.float64)
-    known = np.isfinite(X)
-    if not known.all():
-        row, place = divmod(int(np.argmin(known)), X.shape[1])
+    if text:
+        numbers = np.delete(X, list(text), axis=1).astype(np.float64)
+        known = np.ones(X.shape, dtype=bool)
+        known[:, np.delete(np.arange(X.shape[1]), list(text))] = np.isfinite(numbers)
+        known[:, list(text)] = X[:, list(text)] == X[:, list(text)]  # NaN is not itself
+    else:
+        X = np.ascontiguousarray(X, dtype=np.float32 if X.dtype in (np.float16, np.float32) else np.float64)
+        known = np.isfinite(X)
+    allowed = known if known.all() or not missing else known | (X != X)
+    if not allowed.all():
+        row, place = divmod(int(np.argmin(allowed)), X.shape[1])
         where = repr(names[place]) if names else str(place)
+        is_missing = X[row, place] != X[row, place]
+        do = "Fill it by --impute median (or mean, most_frequent), or leave such rows or columns out."
         raise ValueError(
-            f"row {row + 1}, column {where} is {'missing' if np.isnan(X[row, place]) else 'infinite'} ("
-            f"{X.size - int(known.sum())} of {X.size} values are no finite numbers). Fill or leave out what is missing."
+            f"row {row + 1}, column {where} is {'missing' if is_missing else 'infinite'} ("
+            f"{X.size - int(known.sum())} of {X.size} values are no finite numbers)."
+            f"{f' {do}' if is_missing else ' Leave such rows or columns out.'}"
         )
     return X
 
@@ -565,4 +694,4 @@ def _label_file(path: Path, n: int) -> np.ndarray:
 
 def _is_name(first: str, labels: list[str]) -> bool:
     """Whether the line above labels is their name, and not one more label."""
-    return first not in labels and not (_is_number(first) and all(map(_is_number, labels)))
+    return first not in labels and not (is_number(first) and all(map(is_number, labels)))

@@ -20,6 +20,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import scipy.io
+from sklearn.datasets import dump_svmlight_file, load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import Normalizer
 from typer.testing import CliRunner
@@ -142,6 +143,58 @@ def test_every_format_gives_the_same_predictions(files, invoke, source, target, 
     assert [row["prediction"] for row in rows] in ([str(code) for code in expected], CLASSES[expected].tolist())
     assert [row["row"] for row in rows] == [str(i) for i in range(1, 41)]
     assert [row["id"] for row in rows] == [f"t{i}" for i in range(40)] if "--id" in options else "id" not in rows[0]
+
+
+PAIRS = ["x y xt yt", "Xs ys Xt yt", "Zs Ys Zt Yt", "X_source y_source X_target y_target", "src_x src_y tgt_x tgt_y"]
+PAIRS += ["fts_s labels_s fts_t labels_t", "sourceX sourceY targetX targetY", "s_feat s_gnd t_feat t_gnd"]
+
+
+@pytest.mark.parametrize("names", PAIRS)
+def test_both_domains_in_a_file(files, invoke, names):
+    arrays = dict(zip(names.split(), [XS, CODES, XT, TRUE], strict=True))
+    np.savez("both.npz", **arrays)
+    found = read_table("both.npz", part="src")
+    np.testing.assert_array_equal(found.X, XS)
+    np.testing.assert_array_equal(found.y, CODES)
+    found = read_table("both.npz", part="tar", labels=None)
+    np.testing.assert_array_equal(found.X, XT)
+    assert found.unused == names.split()[3]
+    done = invoke("adapt", "both.npz", "both.npz", "--method", "CORAL", "--evaluate", names.split()[3])
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == invoke("adapt", "source.npz", "Xt.npy", "--method", "CORAL").stdout
+
+
+def test_the_source_is_not_read_as_the_target(files, invoke):
+    np.savez("both.npz", art=XS, kind=CODES, real=XT, truth=TRUE)
+    named = ["adapt", "both.npz", "both.npz", "--method", "CORAL", "--features", "art", "--labels", "kind"]
+    done = invoke(*named)
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+    assert "art would be read as both" in done.stderr
+    assert "--target-features; there are art, kind, real, truth." in done.stderr
+    np.savez("alone.npz", real=XT, more=XT)
+    for target in ("both.npz", "alone.npz"):
+        done = invoke(*named[:2], target, *named[3:], "--target-features", "real")
+        assert done.exit_code == 0, done.stderr
+        assert done.stdout == invoke("adapt", "source.npz", "Xt.npy", "--method", "CORAL").stdout
+    done = invoke(*named[:2], "alone.npz", *named[3:])
+    assert "there is no array 'art'" in done.stderr
+    assert "named by --target-features" in done.stderr
+    np.savez("both.npz", art=XS, kind=CODES, real=XS + 1, truth=CODES)
+    done = invoke(*named, "--target-features", "real", "--evaluate", "kind")
+    assert "--evaluate kind: in both.npz these are the labels of the source" in done.stderr
+    os.link("source.npz", "again.npz")
+    told = ["--features", "vector", "--labels", "label"]
+    for source, target, options in [
+        ("source.npz", "again.npz", []),
+        ("Xs.npy", "Xs.npy", ["--labels", "labels.txt"]),
+        ("source.csv", "source.csv", ["--drop", "who"]),
+        ("lists_source.parquet", "lists_source.parquet", told),
+    ]:
+        for command in (["adapt", "--method", "CORAL"], ["diagnose"]):
+            done = invoke(command[0], source, target, *command[1:], *options)
+            assert done.exit_code == 2
+            assert "is SOURCE and TARGET" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["h5", "safetensors"])
@@ -269,6 +322,56 @@ def test_dialects_of_text(tmp_path, text, names, X):
     assert found.X.tolist() == X
     assert found.y[0] == "x"
     assert found.labels.lower() == "label"
+
+
+def test_labels_in_front(files, invoke):
+    X, y = load_wine(return_X_y=True)
+    np.savetxt("wine.data", np.column_stack([y + 1, X]), delimiter=",", fmt="%g")
+    np.savetxt("new.data", X + 1, delimiter=",", fmt="%g")
+    np.savetxt("known.data", np.column_stack([y + 1, X + 1]), delimiter=",", fmt="%g")
+    found = read_table("wine.data")
+    np.testing.assert_array_equal(found.y, y + 1)
+    np.testing.assert_allclose(found.X, X, rtol=1e-5)
+    assert found.labels == "0"
+    done = invoke("adapt", "wine.data", "new.data", "--method", "CORAL", "--scale", "standard")
+    assert done.exit_code == 0, done.stderr
+    assert set(predictions(done.stdout)) == {"1", "2", "3"}
+    again = invoke("adapt", "wine.data", "known.data", "--method", "CORAL", "--scale", "standard")
+    assert again.stdout == done.stdout
+    assert read_table("headless_source.csv", labels=None).y is None
+    Path("unclear.csv").write_text("1,0.5,2\n1,1.5,2\n2,0.7,1\n2,0.1,1\n")
+    assert read_table("unclear.csv").y is None
+
+
+def test_stacked_domains_are_refused(files, invoke):
+    scipy.io.savemat("both.mat", {"D": np.concatenate([XS, XT]), "y": np.r_[CODES, TRUE], "domains": [[0, 60, 100]]})
+    done = invoke("adapt", "both.mat", "Xt.npy", "--method", "CORAL")
+    assert done.exit_code == 2
+    assert "several domains are stacked here, as domains says" in done.stderr
+    assert "read_stacked" in done.stderr
+    assert len(read_table("both.mat", drop=["domains"]).X) == 100
+
+
+def test_text_of_libsvm(files, invoke):
+    positive = np.where(np.abs(XT) < 1, 0, XT)
+    dump_svmlight_file(XS, CODES, "s.txt", zero_based=False)
+    dump_svmlight_file(positive[:, :3], TRUE, "t.txt", zero_based=False)  # without what is 0 everywhere
+    plain = np.column_stack([positive[:, :3], np.zeros(40)])
+    np.save("t.npy", plain)
+    done = invoke("adapt", "s.txt", "t.txt", "--method", "CORAL", "--model", "m.skops", "--evaluate", "label")
+    assert done.exit_code == 0, done.stderr
+    assert "Accuracy" in done.stderr
+    assert predictions(invoke("predict", "m.skops", "t.txt").stdout) == predictions(done.stdout)
+    expected = invoke("adapt", "source.npz", "t.npy", "--method", "CORAL", "--labels", "y")
+    assert predictions(expected.stdout) == predictions(done.stdout)
+    Path("wide.txt").write_text("0 1:1 5:2\n")
+    done = invoke("adapt", "s.txt", "wide.txt", "--method", "CORAL")
+    assert done.exit_code == 2
+    assert "The source lacks 5" in done.stderr
+    assert read_table("s.txt", drop=["2"]).names == ["1", "3", "4"]
+    Path("bomb.txt").write_text("1 1:1 999999999:1\n0 1:2\n")
+    done = invoke("adapt", "bomb.txt", "t.txt", "--method", "CORAL")
+    assert "made to fill the memory" in done.stderr
 
 
 # -------------------------------------------------------------------------------------------------------- hostile files
@@ -513,7 +616,8 @@ def test_what_was_computed_before_an_error_is_not_lost(files, invoke, monkeypatc
 def test_confidence_is_of_the_model_and_not_of_the_batch(files, invoke):
     sure = np.concatenate([XS - 1000 * np.eye(4)[0], XS + 1000 * np.eye(4)[0]])
     np.savez("s.npz", X=sure, y=np.repeat([0, 1], 60))
-    done = invoke("adapt", "s.npz", "s.npz", "--method", "LogisticRegression", "--scale", "none")
+    np.save("t.npy", sure)
+    done = invoke("adapt", "s.npz", "t.npy", "--method", "LogisticRegression", "--scale", "none")
     assert {float(row["confidence"]) for row in table(done.stdout)} == {1.0}
     assert "the largest class probability" in done.stderr
     for method in ("KNeighborsClassifier", "DecisionTreeClassifier"):

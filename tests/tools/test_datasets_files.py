@@ -1,6 +1,9 @@
 """Feature files in every layout in which they are passed around, and files that are damaged or mean harm."""
 
+import bz2
+import gzip
 import io
+import lzma
 import pickle
 import struct
 import zipfile
@@ -13,6 +16,7 @@ import scipy.io
 import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import dump_svmlight_file, load_wine
 
 from shallowda.datasets import load_feature_files
 from shallowda.datasets._files import BOMB_BYTES, read_features, read_gas, read_heart, read_stacked
@@ -99,6 +103,20 @@ def test_two_domains_in_a_file(tmp_path, saved):
             load_feature_files({"one": path})
 
 
+def test_labels_go_with_the_features_of_their_domain(tmp_path):
+    path, other = tmp_path / "pair.npz", RNG.normal(size=(7, 4))
+    np.savez(path, x=X, y=Y, xt=other, yt=Y[::-1])
+    data = load_feature_files({"one": (path, "x"), "two": (path, "xt")})
+    np.testing.assert_array_equal(data.domain("two")[1], Y[::-1] - 1)
+    with pytest.raises(ValueError, match="x and xt may each be the features"):
+        read_features(path)
+    with pytest.raises(ValueError, match="'one' and 'two' are the same rows"):
+        load_feature_files({"one": (path, "x"), "two": (path, "x")})
+    np.savez(path, x=X, y=Y, xt=other)
+    with pytest.raises(ValueError, match="no variable is known to be the labels"):
+        read_features(path, "xt")
+
+
 def test_square_matrix_is_read_as_such_files_are_made(tmp_path):
     square, y = RNG.normal(size=(4, 4)), np.array([0, 1, 0, 1])
     scipy.io.savemat(tmp_path / "a.mat", {"fts": square, "labels": y})
@@ -160,6 +178,70 @@ def test_text_with_named_classes(tmp_path):
     for text in (lines(NAMED), lines([[*HEADER, "label"], *NAMED])):
         path.write_text(text)
         check(path, [row[-1] for row in NAMED])
+
+
+def test_labels_in_front(tmp_path):
+    X, y = load_wine(return_X_y=True)
+    np.savetxt(tmp_path / "wine.data", np.column_stack([y + 1, X]), delimiter=",", fmt="%g")
+    found, labels = read_features(tmp_path / "wine.data")
+    np.testing.assert_allclose(found, X, rtol=1e-5)
+    np.testing.assert_array_equal(labels, y + 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("T,1,2\nF,2,1\nT,1,1\n", ["T", "F", "T"]),  # words cannot be features
+        ("1,0.5,2\n1,1.5,2\n2,0.7,1\n2,0.1,1\n", [2, 2, 1, 1]),  # either may be: the last
+        ("1,0.5,7\n1,1.5,8\n2,0.7,9\n2,0.1,9\n", [1, 1, 2, 2]),  # more of the same
+        ("kind,a,b\n1,0.5,7.5\n2,1.5,8\n2,0.7,9\n", [1, 2, 2]),
+        ("1,0.5,7\n1,1.5,7\n1,0.7,7\n", [7, 7, 7]),
+        ("0.5,1,7.1\n1.5,1,7.2\n2.5,2,7.3\n", None),
+        ("9,0.5,7.5\n9,1.5,8.5\n", None),  # a constant is no reason
+    ],
+)
+def test_which_column_is_the_labels(tmp_path, text, labels):
+    (tmp_path / "a.csv").write_text(text)
+    if labels is None:
+        with pytest.raises(ValueError, match="neither the first nor the last column looks like labels"):
+            read_features(tmp_path / "a.csv")
+    else:
+        found, y = read_features(tmp_path / "a.csv")
+        assert y.tolist() == labels
+        assert found.shape == (len(labels), 2)
+
+
+def test_text_of_libsvm(tmp_path):
+    path, sparse = tmp_path / "a.txt", X.copy()
+    sparse[:, 1] = 0
+    for first in (True, False):
+        dump_svmlight_file(sparse, Y, str(path), zero_based=first, comment="made here")
+        found, labels = read_features(path)
+        np.testing.assert_allclose(found, sparse)
+        np.testing.assert_array_equal(labels, Y)
+    with pytest.raises(ValueError, match="labels have no name"):
+        read_features(path, labels="y")
+    path.write_text("1 1:0.5 999999999:1\n2 1:7\n")
+    with pytest.raises(ValueError, match="made to fill the memory"):
+        read_features(path)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_packed_text_with_decimal_commas(tmp_path, pack):
+    path = tmp_path / "a.bin"
+    path.write_bytes(pack(lines(NUMBERED, ";").replace(".", ",").encode()))
+    check(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"a\.bin: it was cut off or damaged"):
+        read_features(path)
+
+
+def test_words_among_numbers(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b,label\n1,true,x\n2,False,y\n3,true,x\n")
+    np.testing.assert_array_equal(read_features(tmp_path / "a.csv")[0], [[1, 1], [2, 0], [3, 1]])
+    (tmp_path / "a.csv").write_text("a,b,label\n1,true,x\n2,big,y\n3,true,x\n")
+    with pytest.raises(ValueError, match="'big' in line 3, column 'b' is not a number"):
+        read_features(tmp_path / "a.csv")
 
 
 def test_first_sample_is_not_taken_for_a_header(tmp_path):
@@ -343,12 +425,12 @@ HOSTILE = {
     "not a zip": ("a.npz", lambda path: path.write_bytes(b"PK\x03\x04" + bytes(100)), "a.npz: "),
     "nan": ("a.npz", lambda path: np.savez(path, fts=np.where(X > 1, np.nan, X), labels=Y), "NaN or infinite"),
     "infinite": ("a.csv", lambda path: path.write_text("1,inf,0\n1,2,1\n"), "NaN or infinite"),
-    "missing cell": ("a.csv", lambda path: path.write_text("1,2,0\n1,,1\n"), "a.csv: could not convert"),
-    "ragged": ("a.csv", lambda path: path.write_text("1,2,0\n1,2,3,1\n"), "a.csv: .*columns"),
+    "missing cell": ("a.csv", lambda path: path.write_text("1,2,0\n1,,1\n"), "1 of 4 features are NaN"),
+    "ragged": ("a.csv", lambda path: path.write_text("1,2,0\n1,2,3,1\n"), "line 2 has 4 fields, the first has 3"),
     "one column": ("a.csv", lambda path: path.write_text("1\n2\n"), "a line must hold"),
     "header only": ("a.csv", lambda path: path.write_text("f1,f2,label\n"), "a.csv: "),
-    "half labels": ("a.csv", lambda path: path.write_text("1,2,0.5\n1,2,1\n"), "labels are not whole"),
-    "not utf-8": ("a.csv", lambda path: path.write_bytes(b"f\xe9,g,label\n1,2,0\n"), "a.csv: .*decode"),
+    "half labels": ("a.csv", lambda path: path.write_text("1,2,0.5\n1,2,1\n"), "neither the first nor the last column"),
+    "not utf-8": ("a.csv", lambda path: path.write_bytes(b"f\xe9,g,label\n1,2,0\n"), "not text in UTF-8"),
     "page": ("a.csv", lambda path: path.write_text("<!DOCTYPE html>\n<html>\n404</html>"), "a.csv: "),
     "lengths": ("a.npz", lambda path: np.savez(path, fts=X, labels=Y[:5]), "does not fit"),
     "cube": ("a.npz", lambda path: np.savez(path, fts=np.ones((7, 2, 2)), labels=Y), "not a matrix"),
@@ -471,6 +553,12 @@ def test_stacked_domains(tmp_path):
         scipy.io.savemat(tmp_path / "a.mat", arrays | {"domains": np.array([borders])})
         with pytest.raises(ValueError, match=r"a.mat: domains .* has no rows"):
             read_stacked(tmp_path / "a.mat", part)
+    for name, codes in (("domain", [2, 2, 2, 5, 5, 5, 5]), ("domains", [0, 3, 7])):
+        np.savez(tmp_path / "a.npz", X=X, y=Y, **{name: codes})
+        np.testing.assert_array_equal(read_stacked(tmp_path / "a.npz", 1)[0], X[3:])
+        with pytest.raises(ValueError, match=r"stacked here, as domains? says.*read_stacked"):
+            read_features(tmp_path / "a.npz")
+        assert len(read_features(tmp_path / "a.npz", "X", "y")[0]) == 7  # as asked for
     scipy.io.savemat(tmp_path / "a.mat", {"D": X})
     with pytest.raises(ValueError, match="no variable domains"):
         read_stacked(tmp_path / "a.mat", 0)
