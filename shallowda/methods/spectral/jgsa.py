@@ -67,8 +67,9 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
     Parameters
     ----------
     n_components : int, default=30
-        Dimensions of the embedding. Capped at the number of directions in which the target or the source's class means
-        vary, with a warning.
+        Dimensions of the embedding. Capped, with a warning, at the number of features (with a kernel: at the rank of
+        the centred kernel matrix), and at the number of directions in which the target or the source's class means
+        vary.
     coupling : float > 0, default=1.0
         lambda of the paper (alpha in the authors' code): the closeness of the two maps. Large: one map for both.
     target_variance : float > 0, default=1.0
@@ -277,7 +278,10 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
         labels = domains.labels[domains.source]
         codes = pseudo if domains.has_target else labels
         E, dropped = self._mmd(labels, codes, shared.target.shape[0], domains.n_classes)
-        W, rho = space.solve(space.times(E, codes), self.n_components, _QUICK_TOLERANCE if quick else TOLERANCE)
+        k = min(
+            self.n_components, space.rank
+        )  # with more of them the maps of the domains would turn away from each other
+        W, rho = space.solve(space.times(E, codes), k, _QUICK_TOLERANCE if quick else TOLERANCE)
         xp = namespace(W)
         if W.shape[1] == 0:
             raise ValueError(_NO_VARIANCE)
@@ -310,8 +314,8 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
         rank = solution.maps.shape[1]
         if rank < self.n_components:
             warn(
-                f"n_components={self.n_components} exceeds the rank {rank} of the problem, which is the number of "
-                f"directions in which the target or the class means of the source vary; {rank} components are kept.",
+                f"n_components={self.n_components} exceeds the number of dimensions of the rows, or of directions in "
+                f"which the target or the class means of the source vary; {rank} components are kept.",
             )
         A, B = shared.space.halves(solution.maps)
         self.source_components_, self.source_intercept_ = shared.coordinates.lift(A)

@@ -181,6 +181,25 @@ def test_without_a_target_there_is_one_map():
     assert np.mean(jgsa.predict(Xs) == ys) == 1
 
 
+@pytest.mark.parametrize("kernel", [None, "linear"])
+@pytest.mark.parametrize("scale", ["unit", "constraint"])
+@pytest.mark.parametrize("d", [1, 3])
+def test_no_more_components_than_dimensions(kernel, scale, d):
+    """With all 2 d of them the two embeddings would be orthogonal: W W^T is the inverse of N, which has two blocks."""
+    rng = np.random.RandomState(0)
+    means, labels = 5 * rng.randn(6, d), np.arange(60) % 6
+    near, far = (means[labels] + 0.3 * rng.randn(60, d) for _ in range(2))
+    rows, marks, _ = pack_domains(near - near.mean(axis=0), labels, far - far.mean(axis=0))
+    settings = {"kernel": kernel, "component_scale": scale}
+    with pytest.warns(UserWarning, match=f"n_components=30 exceeds.*dimensions of the rows.*; {d} components are kept"):
+        jgsa = JGSA(**settings).fit(rows, marks)
+    assert jgsa.components_.shape == jgsa.source_components_.shape == (d, d)
+    np.testing.assert_array_equal(jgsa.components_, JGSA(d, **settings).fit(rows, marks).components_)
+    assert jgsa.score(rows[60:], labels) > 0.9
+    order = rng.permutation(120)
+    np.testing.assert_array_equal(JGSA(d, **settings).fit(rows[order], marks[order]).predict(rows), jgsa.predict(rows))
+
+
 def test_names_of_classes_do_not_matter():
     names = np.array(["pear", "apple", "fig"])
     jgsa, named = JGSA(3).fit(X, y), JGSA(3).fit(*pack_domains(Xs, names[ys], Xt)[:2])
@@ -288,10 +307,10 @@ def test_one_source_class_keeps_the_variance_of_the_target():
 
 def test_components_are_no_more_than_the_rank():
     """nt - 1 directions of the target, and C - 1 of the class means."""
-    with pytest.warns(UserWarning, match="n_components=30 exceeds the rank 5"):
+    with pytest.warns(UserWarning, match="n_components=30 exceeds.*5 components are kept"):
         jgsa = JGSA(max_iter=1).fit(np.r_[Xs, Xt[:4]], np.r_[ys, np.full(4, -1)])
     assert jgsa.components_.shape == (5, 8)
-    with pytest.warns(UserWarning, match="n_components=9 exceeds the rank 2"):
+    with pytest.warns(UserWarning, match="n_components=9 exceeds.*2 components are kept"):
         JGSA(9, max_iter=1).fit(np.r_[Xs, Xt[:1]], np.r_[ys, -1])
 
 
