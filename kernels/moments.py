@@ -163,6 +163,12 @@ class Moments(ArrayHolder):
         eps, parts = max(self.eps, other.eps), self.parts + other.parts
         return Moments(n, self.mean + gap * (other.n / n), scatter, eps, parts)
 
+    def rescaled(self, factors: Array, mean: Array) -> Moments:
+        """Those of the rows with each column multiplied by its factor, and moved to this mean."""
+        scatter = factors[:, None] * self.scatter * factors[None, :]
+        _require_finite(scatter, 2)
+        return replace(self, mean=mean, scatter=scatter, parts=self.parts + 1)
+
     def moved(self, move: Callable[[Array], Array]) -> Moments:
         """The same with every array where `move` takes it."""
         return replace(self, mean=move(self.mean), scatter=move(self.scatter))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
@@ -10,25 +12,30 @@ import scipy.sparse as sp
 import sklearn.pipeline
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d, validate_data
 
 from shallowda.core.contract import (
     domain_codes,
+    domains_of_part,
     label_array,
     labels_among,
     learned_marks,
+    minus_ones,
     row_domains,
+    unlabelled,
     warn_without_target,
 )
 from shallowda.core.estimator import DomainAware, labels_to_score
 from shallowda.core.fit_params import params_of_source
+from shallowda.core.moment_adapter import MomentAdapter
 from shallowda.core.rows import computed
 
-__all__ = ["LabeledOnly", "PerDomain", "accepts_domains", "make_pipeline", "refuse_learned_mark"]
+__all__ = ["LabeledOnly", "PerDomain", "accepts_domains", "make_pipeline", "partial_fit", "refuse_learned_mark"]
 
 _ENOUGH_ROWS = 10  # of a domain that PerDomain has not seen, to fit a transformer on: a mean is then known to 0.3 sd
 
@@ -63,6 +70,15 @@ def fit_domains(estimator: Any, codes: np.ndarray) -> dict[str, Any]:
     return {"sample_domain": codes} if params and sklearn.get_config()["enable_metadata_routing"] else params
 
 
+def _learns_in_parts(self: PerDomain) -> bool:
+    """Check for `available_if`: the transformer has `partial_fit`."""
+    if not hasattr(self.transformer, "partial_fit"):
+        raise AttributeError(
+            f"{type(self.transformer).__name__} has no partial_fit, so PerDomain cannot learn in parts. Use fit."
+        )
+    return True
+
+
 class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     """One copy of a transformer for each domain, as for z-scores per domain.
 
@@ -93,11 +109,13 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     """
 
     __metadata_request__fit = {"sample_domain": True}
+    __metadata_request__partial_fit = {"sample_domain": True}
     __metadata_request__transform = {"sample_domain": True}
 
     _parameter_constraints: dict = {"transformer": [HasMethods(["fit", "transform"])]}
 
     _numbered = False  # whether `fit` was given numbers of domains; models saved by an earlier release do not know
+    _labels: np.ndarray | None = None  # the different labels of source rows; models of an earlier release have none
 
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
@@ -137,7 +155,60 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
             )
         self.transformers_ = {int(code): clone(self.transformer).fit(X[codes == code]) for code in np.unique(codes)}
         self._numbered = sample_domain is not None
+        self._labels = _different_labels(None, y, codes)
         return X, codes
+
+    @available_if(_learns_in_parts)
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None
+    ) -> PerDomain:
+        """Learn from some more rows of any domain, without the earlier ones.
+
+        There for transformers that have it, such as `StandardScaler`. The transformers are then those of a `fit` on all
+        rows so far, as far as theirs are. Rows that were transformed before stay as they were: for an adapter after
+        this step use `shallowda.pipeline.partial_fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            At the first call source rows, at best with target rows; later rows of any domain.
+        y : array-like of shape (n_samples,), optional
+            Read for its marks of target rows only. Later, without `y` and `sample_domain`, all rows are target rows.
+        sample_domain : array-like of shape (n_samples,), optional
+            Domain of each row; each value is a domain of its own, which may also come later.
+
+        Returns
+        -------
+        self : PerDomain
+
+        Raises
+        ------
+        ValueError
+            If rows, marks and domains do not fit each other or those before. The transformers then stay as they were.
+
+        Warns
+        -----
+        NoTargetWarning
+            As long as there is no target row.
+        """
+        self._validate_params()
+        first = not hasattr(self, "transformers_")
+        X = self._validated(X, reset=first)
+        y = None if y is None else column_or_1d(label_array(y), warn=True)
+        codes = domains_of_part(y, sample_domain, len(X), first=first, labels=self._labels)
+        transformers = {} if first else dict(self.transformers_)
+        for code in np.unique(codes).tolist():
+            known = deepcopy(transformers[code]) if code in transformers else clone(self.transformer)
+            transformers[code] = known.partial_fit(X[codes == code])
+        if min(transformers) >= 0:
+            warn_without_target(
+                "PerDomain has seen no target rows yet: target rows will be transformed like the source.",
+                y,
+                sample_domain,
+            )
+        self.transformers_, self._labels = transformers, _different_labels(self._labels, y, codes)
+        self._numbered = self._numbered or sample_domain is not None
+        return self
 
     def fit_transform(
         self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None
@@ -246,6 +317,15 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         if inner.transformer_tags is not None:
             tags.transformer_tags.preserves_dtype = inner.transformer_tags.preserves_dtype
         return tags
+
+
+def _different_labels(seen: np.ndarray | None, y: Any, codes: np.ndarray) -> np.ndarray | None:
+    """The different labels of source rows, those seen before among them: what later marks are told apart from."""
+    if y is None:
+        return seen
+    labels = label_array(y)[codes >= 0].ravel()
+    labels = labels[~unlabelled(labels) | minus_ones(labels)].tolist()
+    return label_array(list(dict.fromkeys([*([] if seen is None else seen.tolist()), *labels])))
 
 
 def _inner_has(method: str) -> Any:
@@ -523,6 +603,173 @@ def make_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> skl
     *before, (name, last) = pipeline.steps
     pipeline.steps = [*((key, supervised_on_source(step)) for key, step in before), (name, on_source(last))]
     return pipeline
+
+
+def partial_fit(
+    pipeline: sklearn.pipeline.Pipeline,
+    X: ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    sample_domain: ArrayLike | None = None,
+) -> sklearn.pipeline.Pipeline:
+    """Learn from some more rows with a pipeline around an adapter that has `partial_fit`, without the earlier rows.
+
+    Afterwards the pipeline is that of a `fit` on all rows since the first call, up to round-off: when a scaler has
+    learned, what the adapter keeps of earlier rows is moved along with it.
+
+    Parameters
+    ----------
+    pipeline : sklearn.pipeline.Pipeline
+        Before the adapter: steps that learn nothing (`Normalizer`, ``FrozenEstimator(PCA().fit(X))``), and at last one
+        that scales columns and has `partial_fit` and `inverse_transform`, by itself or in `PerDomain`
+        (`StandardScaler`, `MinMaxScaler`, `MaxAbsScaler`). After it: at most a last step, which is trained anew. The
+        steps are replaced.
+    X : array-like of shape (n_samples, n_features)
+        At the first call source rows, at best with target rows; later target rows, source rows, or both.
+    y : array-like of shape (n_samples,), optional
+        Labels on source rows and marks on target rows. Without `y` and `sample_domain` all rows are target rows.
+    sample_domain : array-like of shape (n_samples,), optional
+        >= 0 for source rows, < 0 for target rows; for every step that reads domains.
+
+    Returns
+    -------
+    pipeline : sklearn.pipeline.Pipeline
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If a step cannot learn in parts, or cannot move what was learned before; and as `partial_fit` of the adapter.
+        The pipeline then stays as it was.
+    TypeError
+        If it is no pipeline.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from shallowda import CORAL, PerDomain, make_pipeline, pack_domains
+    >>> from shallowda.pipeline import partial_fit
+    >>> rng = np.random.RandomState(0)
+    >>> Xs, ys, batches = rng.randn(40, 2), np.repeat([0, 1], 20), rng.randn(3, 30, 2) + 5
+    >>> pipe = make_pipeline(PerDomain(StandardScaler()), CORAL())
+    >>> for number, batch in enumerate(batches):
+    ...     pipe = partial_fit(pipe, *([batch] if number else pack_domains(Xs, ys, batch)[:2]))
+    >>> X, y, _ = pack_domains(Xs, ys, np.concatenate(batches))
+    >>> at_once = make_pipeline(PerDomain(StandardScaler()), CORAL()).fit(X, y)
+    >>> bool(np.allclose(pipe.transform(X), at_once.transform(X)))
+    True
+    """
+    before, (name, adapter), after = _parts(pipeline)
+    adapter._require_beginning(y, sample_domain)
+    first, labels = adapter._stream is None, None if adapter._stream is None else adapter._stream.labels
+    y = None if y is None else column_or_1d(label_array(y), warn=True)
+    codes = domains_of_part(y, sample_domain, _num_samples(X), first=first, labels=labels)
+    Z, changed, learned = X, {}, copy(adapter)
+    for key, step in before:
+        if _learns(step):
+            old = clone(step) if first else step
+            step = changed[key] = _learned_on(old, Z, y, codes)
+            _require_scaling_of_columns(key, step, Z)
+            learned = adapter._rescaled(*(None if first else _moving(old, step, source) for source in (True, False)))
+        Z = step.transform(Z, **({"sample_domain": codes} if accepts_domains(step, "transform") else {}))
+    changed[name] = learned.partial_fit(Z, y, sample_domain=codes)
+    for key, last in after:
+        assert learned._stream is not None  # it has just learned
+        source = np.zeros(len(learned._stream.rows), dtype=int)
+        adapted = _nameless(learned).transform(learned._stream.rows, sample_domain=source)
+        told = {"sample_domain": source} if accepts_domains(last, "fit") else {}
+        changed[key] = clone(last).fit(adapted, learned._stream.labels, **told)
+    pipeline.steps = [(key, changed.get(key, step)) for key, step in pipeline.steps]
+    return pipeline
+
+
+def _parts(pipeline: Any) -> tuple[list, tuple[str, MomentAdapter], list]:
+    """The steps before the adapter, the adapter, and those after it; refuses those that cannot learn in parts."""
+    if not isinstance(pipeline, sklearn.pipeline.Pipeline):
+        raise TypeError(
+            f"pipeline must be a Pipeline; it is a {type(pipeline).__name__}. Steps by themselves have a method "
+            "partial_fit, if they can learn in parts."
+        )
+    steps = [(key, step) for key, step in pipeline.steps if step is not None and not isinstance(step, str)]
+    places = [place for place, (_, step) in enumerate(steps) if isinstance(step, MomentAdapter)]
+    if len(places) != 1:
+        raise ValueError(
+            f"The pipeline has {len(places)} adapters that learn in parts, and must have one: CORAL, "
+            "SubspaceAlignment, SDA, GFK, or TCAEstimator with a linear kernel. For others keep the rows, and fit "
+            "again."
+        )
+    before, (name, adapter), after = steps[: places[0]], steps[places[0]], steps[places[0] + 1 :]
+    if reason := adapter._no_stream:
+        raise ValueError(f"{reason}, so {type(adapter).__name__} cannot learn in parts. Keep the rows, and fit again.")
+    if len(after) > 1 or any(isinstance(step, DomainAware) or not _predicts(step) for _, step in after):
+        raise ValueError(
+            f"After {name!r} there may be one step, a classifier or regressor of the adapted rows; there are "
+            f"{[key for key, _ in after]}."
+        )
+    for place, (key, step) in enumerate(before):
+        if _learns(step) and not (hasattr(step, "partial_fit") and place == len(before) - 1):
+            why = "and only the last one before the adapter can" if hasattr(step, "partial_fit") else "and cannot"
+            raise ValueError(f"The step {key!r} ({type(step).__name__}) would learn on, {why}. {_FREEZE}")
+    return before, (name, adapter), after
+
+
+_FREEZE = (
+    "Fit it once, on the rows at hand, and put it in the pipeline as FrozenEstimator(step) of sklearn.frozen, or leave "
+    "it out."
+)
+
+
+def _learns(step: Any) -> bool:
+    """Whether a step learns anything when the pipeline is fitted."""
+    return get_tags(step).requires_fit and not isinstance(step, FrozenEstimator)
+
+
+def _learned_on(step: Any, Z: Any, y: Any, codes: np.ndarray) -> Any:
+    """A copy of a transformer that has learned from these rows."""
+    if accepts_domains(step, "partial_fit"):
+        return copy(step).partial_fit(Z, y, sample_domain=codes)
+    return deepcopy(step).partial_fit(Z)
+
+
+def _require_scaling_of_columns(key: str, step: Any, Z: Any) -> None:
+    """Refuse a step that does more than to scale each column: what it gave once could not be made what it gives now."""
+    for inner in step.transformers_.values() if isinstance(step, PerDomain) else [step]:
+        inner, d = _nameless(inner), np.shape(Z)[1]
+        if hasattr(inner, "inverse_transform") and np.shape(inner.transform(np.zeros((1, d))))[1] == d:
+            points = np.stack([np.zeros(d), np.ones(d), np.linspace(-9.0, 7.0, d)])
+            zero, one, _ = inner.inverse_transform(points)
+            found = np.asarray(inner.transform(zero + points * (one - zero)))
+            if np.allclose(found, points, atol=1e-2):
+                continue
+        raise ValueError(
+            f"The step {key!r} does more than to scale columns, as StandardScaler and MinMaxScaler do, so that it "
+            f"cannot learn on: what is kept of earlier rows could not be moved along. {_FREEZE}"
+        )
+
+
+def _moving(old: Any, new: Any, source: bool) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What makes of earlier rows of a side, as `old` gave them, those that `new` gives; None where nothing changes."""
+    if isinstance(old, PerDomain):
+        side = [code for code in old.transformers_ if (code >= 0) == source]
+        if all(new.transformers_[code] is old.transformers_[code] for code in side):
+            return None
+        if len(side) > 1:
+            raise ValueError(
+                f"There are {len(side)} {'source' if source else 'target'} domains, and it is not kept which rows came "
+                "from which, so that they cannot be moved along with a scaler of their own. Take them for one domain "
+                "(sample_domain 0 for every source row, -1 for every target row), or fit again."
+            )
+        old, new = old.transformers_[side[0]], new.transformers_[side[0]]
+    before, after = _nameless(old), _nameless(new)
+    return lambda rows: np.asarray(after.transform(before.inverse_transform(rows)))
+
+
+def _nameless(step: Any) -> Any:
+    """A copy that takes arrays without a warning, also where it was fitted on a DataFrame."""
+    copied = copy(step)
+    vars(copied).pop("feature_names_in_", None)
+    return copied
 
 
 def supervised_on_source(step: Any) -> Any:

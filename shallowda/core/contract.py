@@ -23,6 +23,7 @@ __all__ = [
     "NoTargetWarning",
     "concatenated_labels",
     "domain_codes",
+    "domains_of_part",
     "is_continuous",
     "known_labels",
     "label_array",
@@ -300,6 +301,55 @@ def row_domains(y: Any, sample_domain: Any, n_samples: int) -> np.ndarray:
     if np.all(codes < 0):
         raise ValueError(f"There is no source row: {reason}. Labelled source rows are needed to adapt from.")
     return codes
+
+
+def domains_of_part(
+    y: np.ndarray | None, sample_domain: Any, n_samples: int, *, first: bool, labels: np.ndarray | None
+) -> np.ndarray:
+    """Domain of each row of one part of a stream: later parts may be target rows alone, without y.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or None
+    sample_domain : array-like of shape (n_samples,) or None
+    n_samples : int
+    first : bool
+        Whether this is the first part, which has source rows.
+    labels : ndarray or None
+        Labels of the source rows in earlier parts, or the different ones among them.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples,), int
+
+    Raises
+    ------
+    ValueError
+        As `row_domains`; if the first part does not say which rows are source rows; and if -1 is a label of earlier
+        rows, so that it cannot be a mark.
+    """
+    if y is not None and len(y) != n_samples:
+        raise ValueError(f"y has {len(y)} entries for {n_samples} rows of X: inconsistent numbers of samples.")
+    if first:
+        if y is None and sample_domain is None:
+            raise ValueError(
+                "The first call of partial_fit needs source rows: pass their labels as y, or say by sample_domain >= 0 "
+                "which they are."
+            )
+        return row_domains(y, sample_domain, n_samples)
+    if sample_domain is not None:
+        return domain_codes(sample_domain, n_samples, y)
+    if y is None:
+        return np.full(n_samples, -1)
+    if labels is None or (unlabelled(y).all() and not unlabelled(labels).any()):
+        return np.where(unlabelled(y), -1, 0)
+    codes = row_domains(np.concatenate([labels, y]), None, len(labels) + n_samples)
+    if np.any(codes[: len(labels)] < 0):
+        raise ValueError(
+            "-1 is one of the class labels seen before, so y cannot mark target rows by it. Pass sample_domain, or no "
+            "y when all rows are target rows."
+        )
+    return codes[len(labels) :]
 
 
 def read_domains(y: Any, sample_domain: Any, n_samples: int) -> Domains:

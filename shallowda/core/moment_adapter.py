@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,12 +19,12 @@ from shallowda.core.contract import (
     Domains,
     NoTargetWarning,
     concatenated_labels,
-    domain_codes,
+    domains_of_part,
+    is_continuous,
     label_array,
     labels_among,
     read_domains,
-    row_domains,
-    unlabelled,
+    read_values,
 )
 from shallowda.core.messages import warn
 from shallowda.core.rows import validated_rows
@@ -151,21 +152,50 @@ class MomentAdapter(BaseAdapter):
         learned = copy(self)  # so that this model stays as it is if anything fails
         stream = learned._received(X, y, classes, sample_domain)
         n_source = stream.rows.shape[0]
-        domains = read_domains(stream.labels, np.zeros(n_source, dtype=int), n_source)
+        labels = stream.labels
+        # for a regressor after the adapter; where there is no target yet, `read_domains` says that y must hold classes
+        continuous = labels is not None and labels.dtype.kind == "f" and is_continuous(labels)
+        read = read_values if continuous and stream.target is not None else read_domains
+        domains = read(labels, np.zeros(n_source, dtype=int), n_source)
         learned._restart(domains)
         learned._stream = stream
         learned._learn(stream.rows, domains, partial(learned._adapt_to, stream))
         self.__dict__ = learned.__dict__
         return self
 
+    @property
+    def _kept_nothing(self) -> str:
+        return f"This {type(self).__name__} was fitted by fit, which keeps no moments to go on from"
+
+    def _require_beginning(self, y: Any, sample_domain: Any) -> None:
+        """Refuse target rows alone after `fit`."""
+        if self._stream is None and self.__sklearn_is_fitted__() and y is None and sample_domain is None:
+            raise ValueError(
+                f"{self._kept_nothing}. Begin by partial_fit on source rows, with the target rows at hand."
+            )
+
+    def _rescaled(self, source: Callable | None, target: Callable | None) -> Self:
+        """A copy to which all earlier rows came as these functions map them, each column by a factor and an offset.
+
+        None: as they came. The maps are those of before until `partial_fit` is called.
+        """
+        changed, stream = copy(self), self._stream
+        if stream is not None and source is not None:
+            rows = source(stream.rows).astype(stream.rows.dtype)
+            stream = replace(stream, rows=rows, source=self._moments(rows))
+        if stream is not None and stream.target is not None and target is not None:
+            mean = stream.target.mean
+            moved = target(np.stack([mean, mean + 1.0]))
+            stream = replace(stream, target=stream.target.rescaled(moved[1] - moved[0], moved[0]))
+        changed._stream = stream
+        return changed
+
     def _received(self, X: ArrayLike, y: Any, classes: Any, sample_domain: Any) -> Stream:
         """What is kept of the rows of this call and those before."""
         old = self._stream
+        self._require_beginning(y, sample_domain)
         if old is None and self.__sklearn_is_fitted__():
-            kept_nothing = f"This {type(self).__name__} was fitted by fit, which keeps no moments to go on from"
-            if y is None and sample_domain is None:
-                raise ValueError(f"{kept_nothing}. Begin by partial_fit on source rows, with the target rows at hand.")
-            warn(f"{kept_nothing}: partial_fit begins anew with these rows alone.")
+            warn(f"{self._kept_nothing}: partial_fit begins anew with these rows alone.")
         self._validate_params()
         X = validated_rows(self, X, reset=old is None)
         if old is not None and self._library != library(X):
@@ -173,7 +203,8 @@ class MomentAdapter(BaseAdapter):
                 f"This {type(self).__name__} learned from arrays of {self._library}; X is an array of {library(X)}."
             )
         y = None if y is None else column_or_1d(label_array(y), warn=True)
-        source = _source_rows(y, sample_domain, X.shape[0], old)
+        labels = None if old is None else old.labels
+        source = domains_of_part(y, sample_domain, X.shape[0], first=old is None, labels=labels) >= 0
         if not source.any():
             assert old is not None  # a first call has source rows
             return replace(old, target=_total(old.target, self._moments(X)))
@@ -211,29 +242,3 @@ class MomentAdapter(BaseAdapter):
 
 def _total(one: Moments | None, other: Moments) -> Moments:
     return other if one is None else one + other
-
-
-def _source_rows(y: np.ndarray | None, sample_domain: Any, n_rows: int, old: Stream | None) -> np.ndarray:
-    """Mask of the source rows among new ones."""
-    if y is not None and len(y) != n_rows:
-        raise ValueError(f"y has {len(y)} entries for {n_rows} rows of X: inconsistent numbers of samples.")
-    if old is None:
-        if y is None and sample_domain is None:
-            raise ValueError(
-                "The first call of partial_fit needs source rows: pass their labels as y, or say by sample_domain >= 0 "
-                "which they are."
-            )
-        return row_domains(y, sample_domain, n_rows) >= 0
-    if sample_domain is not None:
-        return domain_codes(sample_domain, n_rows, y) >= 0
-    if y is None:
-        return np.zeros(n_rows, dtype=bool)
-    if old.labels is None or (unlabelled(y).all() and not unlabelled(old.labels).any()):
-        return ~unlabelled(y)
-    source = row_domains(np.concatenate([old.labels, y]), None, len(old.labels) + n_rows) >= 0
-    if not source[: len(old.labels)].all():
-        raise ValueError(
-            "-1 is one of the class labels seen before, so y cannot mark target rows by it. Pass sample_domain, or no "
-            "y when all rows are target rows."
-        )
-    return source[len(old.labels) :]

@@ -5,11 +5,16 @@ import warnings
 
 import array_api_strict
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
+from sklearn.decomposition import PCA, IncrementalPCA
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline as plain_pipeline
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
 from sklearn.utils import check_random_state
 
 import shallowda
@@ -22,15 +27,18 @@ from shallowda import (
     SDA,
     TJM,
     NoTargetWarning,
+    PerDomain,
     SubspaceAlignment,
     TargetDrift,
     TCAEstimator,
+    make_pipeline,
     metrics,
     pack_domains,
 )
 from shallowda.kernels.arrays import to_numpy
 from shallowda.kernels.mmd import marginal_gap, mmd_factor
 from shallowda.kernels.moments import CovarianceRoot, Moments
+from shallowda.pipeline import partial_fit
 
 MODELS = {
     "CORAL": CORAL(0.1),
@@ -384,7 +392,234 @@ def test_who_has_partial_fit():
     assert "kernel='rbf' needs the rows themselves" in str(error.value.__cause__)
 
 
+# -- scalers and pipelines ---------------------------------------------------------------------------------------------
+
+
+def drifting(nt=90):
+    """Rows of `domains`, the target in the order of a feature, so that a scaler of some is not that of all."""
+    Xs, ys, Xt = domains(nt=nt)
+    return Xs, ys, Xt[np.argsort(Xt[:, 1])] * np.linspace(0.5, 4.0, 8) + 10.0 * np.arange(8)
+
+
+@pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler(), IncrementalPCA(8)], ids=repr)
+def test_per_domain_learns_in_parts(scaler):
+    """Its transformers are those that learn from the parts of their own domain; of scalers, those of one fit."""
+    Xs, ys, Xt = drifting()
+    model = PerDomain(clone(scaler)).partial_fit(*pack_domains(Xs[:20], ys[:20], Xt[:30])[:2])
+    model.partial_fit(Xt[30:60]).partial_fit(*pack_domains(Xs[20:], ys[20:], Xt[60:])[:2])
+    by_hand = clone(scaler)
+    for part in (Xt[:30], Xt[30:60], Xt[60:]):
+        by_hand.partial_fit(part)
+    np.testing.assert_allclose(model.transform(Xt), by_hand.transform(Xt), rtol=1e-12)
+    if not isinstance(scaler, IncrementalPCA):
+        X, y, codes = pack_domains(Xs, ys, Xt)
+        at_once = PerDomain(clone(scaler)).fit(X, y)
+        expected = at_once.transform(X, sample_domain=codes)
+        np.testing.assert_allclose(model.transform(X, sample_domain=codes), expected, atol=1e-12)
+        np.testing.assert_allclose(
+            PerDomain(clone(scaler)).fit(X[:80], y[:80]).partial_fit(X[80:]).transform(X), at_once.transform(X)
+        )
+
+
+def test_per_domain_reads_marks_as_adapters_do():
+    Xs, ys, Xt = drifting()
+    X, signs, codes = pack_domains(Xs, 2 * (ys > 0) - 1, Xt, np.ones(90, dtype=int))
+    model = PerDomain(StandardScaler())
+    with pytest.raises(ValueError, match="The first call of partial_fit needs source rows"):
+        model.partial_fit(Xt)
+    with pytest.raises(ValueError, match="There is no source row"):
+        model.partial_fit(Xt, np.full(90, -1))
+    with pytest.warns(NoTargetWarning, match="PerDomain has seen no target rows yet"):
+        model.partial_fit(Xs, codes[:40])
+    model = PerDomain(StandardScaler()).partial_fit(X, signs, sample_domain=codes)
+    with pytest.raises(ValueError, match="only the class 1 besides -1"):
+        model.partial_fit(Xt, np.r_[np.full(45, -1), np.ones(45, dtype=int)])
+    for code in (-2, 1):  # a domain that comes later
+        model.partial_fit(Xt, sample_domain=np.full(90, code))
+        np.testing.assert_allclose(
+            model.transform(Xt, sample_domain=np.full(90, code)), StandardScaler().fit_transform(Xt), atol=1e-12
+        )
+    before = copy.deepcopy(model.transformers_)
+    for bad, message in ((Xt[:, :3], "X has 3 features"), (np.full((2, 8), np.inf), "infinity")):
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(bad)
+    assert {code: scaler.n_samples_seen_ for code, scaler in model.transformers_.items()} == {
+        code: scaler.n_samples_seen_ for code, scaler in before.items()
+    }
+    assert not hasattr(PerDomain(PCA()), "partial_fit")
+
+
+PIPELINES = {
+    "z-scores by domain": make_pipeline(PerDomain(StandardScaler()), CORAL(0.1)),
+    "z-scores of all": make_pipeline(StandardScaler(), CORAL(0.1)),
+    "ranges by domain": make_pipeline(PerDomain(MinMaxScaler()), SubspaceAlignment(3)),
+    "largest moduli": make_pipeline(MaxAbsScaler(), TCAEstimator(3)),
+    "rows first": make_pipeline(Normalizer(), PerDomain(StandardScaler()), GFK(2)),
+    "no scaler": make_pipeline("passthrough", CORAL(0.1)),
+    "a last step": make_pipeline(PerDomain(StandardScaler()), CORAL(0.1), LogisticRegression(tol=1e-10, max_iter=999)),
+    "scikit-learn's": plain_pipeline(PerDomain(StandardScaler()), CORAL(0.1, estimator=LogisticRegression())),
+}
+
+
+def assert_same_pipeline(one, other, X):
+    """Each step's view of target rows, and of rows of the source."""
+    for k in range(1, len(one) + hasattr(one, "transform")):
+        expected = other[:k].transform(X)
+        np.testing.assert_allclose(one[:k].transform(X), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+    np.testing.assert_array_equal(one.predict(X), other.predict(X))
+    adapter = next(step for step in one if hasattr(step, "_stream"))
+    twin = next(step for step in other if hasattr(step, "_stream"))
+    rows = adapter._stream.rows
+    source = np.zeros(len(rows))
+    expected = twin.transform(rows, sample_domain=source)
+    found = adapter.transform(rows, sample_domain=source)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+    if hasattr(other, "predict_proba"):
+        np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("late", [0, 15], ids=["target later", "source later too"])
+def test_a_pipeline_learns_in_parts_what_it_learns_at_once(name, late):
+    """Also what came before the scaler knew better: all rows are as the last scaler would have them."""
+    Xs, ys, Xt = drifting()
+    pipe = clone(PIPELINES[name])
+    early = len(Xs) - late
+    assert partial_fit(pipe, *pack_domains(Xs[:early], ys[:early], Xt[:20])[:2]) is pipe
+    for batch in np.split(Xt[20:], [1, 2, 30]):
+        partial_fit(pipe, batch)
+    if late:
+        partial_fit(pipe, Xs[early:], ys[early:])
+    X, y, codes = pack_domains(Xs, ys, Xt)
+    assert_same_pipeline(pipe, clone(PIPELINES[name]).fit(X, y), X)
+    told = clone(PIPELINES[name])
+    partial_fit(told, X, np.r_[ys, np.zeros(90, dtype=int)], sample_domain=codes)
+    assert_same_pipeline(told, pipe, X)
+
+
+def test_without_moving_along_it_would_be_another_model():
+    """What the step by step loop gives, and why there is a function."""
+    Xs, ys, Xt = drifting()
+    X, y, _ = pack_domains(Xs, ys, Xt[:20])
+    scaler, coral = PerDomain(StandardScaler()), CORAL(0.1)
+    coral.partial_fit(scaler.partial_fit(X, y).transform(X, sample_domain=np.where(y < 0, -1, 0)), y)
+    for batch in np.split(Xt[20:], [30]):
+        coral.partial_fit(scaler.partial_fit(batch).transform(batch))
+    pipe = partial_fit(make_pipeline(PerDomain(StandardScaler()), CORAL(0.1)), X, y)
+    for batch in np.split(Xt[20:], [30]):
+        partial_fit(pipe, batch)
+    np.testing.assert_allclose(scaler.transform(Xt), pipe[0].transform(Xt), atol=1e-12)
+    Zs, zeros = pipe[0].transform(Xs, sample_domain=np.zeros(40)), np.zeros(40)
+    gap = coral.transform(Zs, sample_domain=zeros) - pipe[1].transform(Zs, sample_domain=zeros)
+    assert np.abs(gap).max() > 0.1
+
+
+def test_a_pipeline_around_a_regressor_and_a_frozen_step():
+    Xs, _, Xt = drifting()
+    values = np.r_[Xs[:, 0] + 0.5, np.full(90, np.nan)]
+    X = np.r_[Xs, Xt]
+    reduced = FrozenEstimator(PCA(4).fit(X))
+    pipe = make_pipeline(reduced, PerDomain(StandardScaler()), CORAL(0.1), Ridge())
+    at_once = clone(pipe).fit(X, values)
+    partial_fit(pipe, X[10:60], values[10:60])
+    partial_fit(pipe, np.r_[X[60:], X[:10]], np.r_[values[60:], values[:10]])
+    np.testing.assert_allclose(pipe.predict(Xt), at_once.predict(Xt), rtol=1e-9)
+    with pytest.raises(ValueError, match=r"continuous\. The estimator of CORAL is a classifier; put a regressor after"):
+        CORAL(estimator=LogisticRegression()).partial_fit(X, values)
+    with pytest.raises(ValueError, match=r"continuous\. y must hold classes"):
+        CORAL().partial_fit(Xs, values[:40])
+
+
+def test_a_pipeline_of_tables(tmp_path):
+    """Names are kept, nothing is warned of, and a saved pipeline goes on."""
+    Xs, ys, Xt = (pd.DataFrame(part, columns=list("abcdefgh")) if part.ndim == 2 else part for part in drifting())
+    for first in (PerDomain(StandardScaler()), StandardScaler()):
+        pipe = make_pipeline(first, CORAL(0.1), LogisticRegression())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            partial_fit(pipe, *pack_domains(Xs, ys, Xt[:30])[:2])
+            shallowda.save(pipe, tmp_path / "pipe.skops")
+            pipe = partial_fit(shallowda.load(tmp_path / "pipe.skops"), Xt[30:])
+        X, y, _ = pack_domains(Xs, ys, Xt)
+        np.testing.assert_allclose(pipe.predict_proba(Xt), clone(pipe).fit(X, y).predict_proba(Xt), atol=1e-6)
+        assert list(pipe.feature_names_in_) == list("abcdefgh")
+
+
+CANNOT = {
+    "no pipeline": (CORAL(), "pipeline must be a Pipeline; it is a CORAL"),
+    "no adapter of moments": (make_pipeline(JDA()), "has 0 adapters that learn in parts, and must have one"),
+    "two adapters": (make_pipeline(CORAL(), GFK(2)), "has 2 adapters that learn in parts"),
+    "a kernel": (make_pipeline(TCAEstimator(kernel="rbf")), "kernel='rbf' needs the rows themselves, so TCAEstimator"),
+    "a step that learns": (make_pipeline(PCA(2), CORAL()), r"'pca' \(PCA\) would learn on, and cannot. Fit it once"),
+    "by domain": (make_pipeline(PerDomain(PCA(2)), CORAL()), r"'perdomain' \(PerDomain\) would learn on, and cannot"),
+    "two scalers": (
+        make_pipeline(StandardScaler(), PerDomain(StandardScaler()), CORAL()),
+        "'standardscaler'.* only the last one before the adapter can. Fit it once.*FrozenEstimator",
+    ),
+    "fewer columns": (make_pipeline(IncrementalPCA(2), CORAL()), "'incrementalpca' does more than to scale columns"),
+    "a rotation": (make_pipeline(PerDomain(IncrementalPCA(8)), CORAL()), "'perdomain' does more than to scale columns"),
+    "cut values": (make_pipeline(MinMaxScaler(clip=True), CORAL()), "'minmaxscaler' does more than to scale columns"),
+    "two last steps": (make_pipeline(CORAL(), Normalizer(), LogisticRegression()), "After 'coral' there may be one st"),
+}
+
+
+@pytest.mark.parametrize("case", CANNOT)
+def test_a_pipeline_that_cannot(case):
+    pipe, message = CANNOT[case]
+    X, y, _ = pack_domains(*drifting())
+    with pytest.raises((TypeError, ValueError), match=message):
+        partial_fit(pipe, X, y)
+
+
+def test_a_bad_batch_leaves_the_pipeline_as_it_was():
+    Xs, ys, Xt = drifting()
+    X, y, _ = pack_domains(Xs, ys, Xt[:50])
+    pipe = make_pipeline(PerDomain(StandardScaler()), CORAL(0.1))
+    with pytest.raises(ValueError, match="The first call of partial_fit needs source rows"):
+        partial_fit(pipe, Xt)
+    partial_fit(pipe, X, y)
+    twin = copy.deepcopy(pipe)
+    bad = np.where(Xt == Xt[0], np.nan, Xt)  # the scaler takes it, the adapter does not
+    for call in (
+        lambda: partial_fit(pipe, bad),
+        lambda: partial_fit(pipe, Xt[:, :3]),
+        lambda: partial_fit(pipe, Xt, np.zeros(3)),
+    ):
+        with pytest.raises(ValueError, match=r"NaN|3 features|3 entries"):
+            call()
+    assert_same_pipeline(pipe, twin, X)
+    assert_same_pipeline(partial_fit(pipe, Xt[50:]), partial_fit(twin, Xt[50:]), X)
+    with pytest.raises(ValueError, match="CORAL was fitted by fit, which keeps no moments to go on from"):
+        partial_fit(pipe.fit(X, y), Xt)
+    with pytest.warns(UserWarning, match="partial_fit begins anew"):
+        partial_fit(pipe, X, y)
+    assert_same_pipeline(pipe, clone(pipe).fit(X, y), X)
+
+
+def test_several_domains_with_scalers_of_their_own():
+    """Their rows are not told apart later, so a scaler may learn on only while it is the only one of its side."""
+    Xs, ys, Xt = drifting()
+    X, y, codes = pack_domains([Xs[:20], Xs[20:] + 5.0], [ys[:20], ys[20:]], Xt)
+    pipe = make_pipeline(PerDomain(StandardScaler()), CORAL(0.1))
+    partial_fit(pipe, X[:80], y[:80], sample_domain=codes[:80])
+    partial_fit(pipe, X[80:])
+    routed = {f"{name}__sample_domain": codes for name in ("perdomain", "coral")}
+    assert_same_pipeline(pipe, clone(pipe).fit(X, y, **routed), Xt)
+    with pytest.raises(ValueError, match="There are 2 source domains, and it is not kept which rows came from which"):
+        partial_fit(pipe, Xs[:5], ys[:5])
+
+
 # -- moments -----------------------------------------------------------------------------------------------------------
+
+
+def test_moments_of_rescaled_rows():
+    rows = np.random.default_rng(0).normal(size=(50, 4)) + 3.0
+    factors, offset = np.array([2.0, -0.5, 0.0, 1e3]), np.array([1.0, 0.0, 5.0, -7.0])
+    moments = Moments.of(rows)
+    found, expected = moments.rescaled(factors, moments.mean * factors + offset), Moments.of(rows * factors + offset)
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12)
+    np.testing.assert_allclose(found.scatter, expected.scatter, rtol=1e-9, atol=1e-9)
+    assert (found.n, found.shape) == (50, (50, 4))
 
 
 def test_moments_of_very_many_parts():
