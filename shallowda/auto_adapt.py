@@ -40,6 +40,7 @@ from shallowda import (
     make_pipeline,
 )
 from shallowda.core.contract import Domains, domain_codes
+from shallowda.core.enclosing import accepts_domains
 from shallowda.core.estimator import DomainAwareClassifier, computing
 from shallowda.core.messages import warn
 from shallowda.diagnosis import Advice, DomainShiftReport, FeatureShift
@@ -49,7 +50,7 @@ from shallowda.metrics import LabelShift, Separability
 from shallowda.model_selection import CircularValidation, MixVal
 from shallowda.model_selection.scorers import ranks
 from shallowda.model_selection.view import View
-from shallowda.pipeline import accepts_domains, on_source, supervised_on_source
+from shallowda.pipeline import on_source, supervised_on_source
 
 __all__ = ["SOURCE_ONLY", "AutoAdapt", "portfolio"]
 
