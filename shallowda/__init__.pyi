@@ -19,6 +19,7 @@ from shallowda.auto_adapt import AutoAdapt as AutoAdapt
 from shallowda.auto_adapt import portfolio as portfolio
 from shallowda.core.catalogue import all_methods as all_methods
 from shallowda.core.contract import NoTargetWarning as NoTargetWarning
+from shallowda.core.enclosing import LearnedMarkWarning as LearnedMarkWarning
 from shallowda.core.nearest import OneNearestNeighbor as OneNearestNeighbor
 from shallowda.domains import pack_domains as pack_domains
 from shallowda.drift import TargetDrift as TargetDrift

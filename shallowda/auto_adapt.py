@@ -40,6 +40,7 @@ from shallowda import (
     make_pipeline,
 )
 from shallowda.core.contract import Domains, domain_codes
+from shallowda.core.enclosing import accepts_domains
 from shallowda.core.estimator import DomainAwareClassifier, computing
 from shallowda.core.messages import warn
 from shallowda.diagnosis import Advice, DomainShiftReport, FeatureShift
@@ -49,7 +50,7 @@ from shallowda.metrics import LabelShift, Separability
 from shallowda.model_selection import CircularValidation, MixVal
 from shallowda.model_selection.scorers import ranks
 from shallowda.model_selection.view import View
-from shallowda.pipeline import accepts_domains, on_source, supervised_on_source
+from shallowda.pipeline import on_source, supervised_on_source
 
 __all__ = ["SOURCE_ONLY", "AutoAdapt", "portfolio"]
 
@@ -126,7 +127,7 @@ class AutoAdapt(DomainAwareClassifier):
     Every candidate is fitted on the source and the unlabelled target. Its weight is the fourth power of the share of
     target rows on which it agrees with the majority. **Nothing is adapted** (the source-only candidate predicts) where
 
-    - there are fewer than two target rows for each class;
+    - there are fewer than two target rows for each class, or no feature varies (no other candidate is fitted then);
     - no shift is detectable: `DomainShiftReport.is_shifted` is false;
     - the classes are hardly to be told apart on the source itself: a linear classifier goes less than 0.3 of the way
       from chance to certainty on held-out rows, so predicted classes are no ground to adapt on;
@@ -284,7 +285,7 @@ class AutoAdapt(DomainAwareClassifier):
         self.report_ = _report(X, domains, seed)
         self.fallback_ = self._reason(domains)
         candidates = self._prepared(X.shape[1], seed)
-        if not domains.has_target:
+        if self.report_ is None or _too_few(domains):  # others would fail, or be noise
             candidates = {SOURCE_ONLY: candidates[SOURCE_ONLY]}
         deadline = None if self.time_budget is None else started + self.time_budget
         memory = check_memory(str(self.memory) if isinstance(self.memory, PathLike) else self.memory)
@@ -304,7 +305,7 @@ class AutoAdapt(DomainAwareClassifier):
         report, n_target = self.report_, int(np.sum(domains.target))
         if not n_target:
             return "there is no target row"
-        if n_target < _FEW_PER_CLASS * domains.n_classes:
+        if _too_few(domains):
             return f"{n_target} target rows for {domains.n_classes} classes are too few to adapt to"
         if report is None:
             return "no feature varies, or a domain has a single row"
@@ -427,6 +428,11 @@ class AutoAdapt(DomainAwareClassifier):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
+
+
+def _too_few(domains: Domains) -> bool:
+    """Whether there are too few target rows, or none, to adapt to."""
+    return int(np.sum(domains.target)) < _FEW_PER_CLASS * domains.n_classes
 
 
 def _report(X: np.ndarray, domains: Domains, seed: int) -> DomainShiftReport | None:

@@ -104,6 +104,8 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
     ValueError
         If `model` holds itself or requests of metadata, or is a pipeline whose last step has learned the mark of target
         rows as a class.
+    FileNotFoundError
+        If the folder is missing.
     ImportError
         If skops is not installed.
 

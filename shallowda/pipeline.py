@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from copy import copy, deepcopy
 from typing import Any
@@ -30,20 +29,23 @@ from shallowda.core.contract import (
     unlabelled,
     warn_without_target,
 )
+from shallowda.core.enclosing import accepts_domains, domain_readers_inside, warn_of_learned_mark
 from shallowda.core.estimator import DomainAware, labels_to_score
 from shallowda.core.fit_params import params_of_source
 from shallowda.core.moment_adapter import MomentAdapter
 from shallowda.core.rows import computed
 
-__all__ = ["LabeledOnly", "PerDomain", "accepts_domains", "make_pipeline", "partial_fit", "refuse_learned_mark"]
+__all__ = [
+    "LabeledOnly",
+    "PerDomain",
+    "fit_domains",
+    "make_pipeline",
+    "on_source",
+    "partial_fit",
+    "refuse_learned_mark",
+]
 
 _ENOUGH_ROWS = 10  # of a domain that PerDomain has not seen, to fit a transformer on: a mean is then known to 0.3 sd
-
-
-def accepts_domains(estimator: Any, method: str) -> bool:
-    """Whether a method of the estimator has the parameter `sample_domain`."""
-    function = getattr(estimator, method, None)
-    return function is not None and "sample_domain" in inspect.signature(function).parameters
 
 
 def fit_domains(estimator: Any, codes: np.ndarray) -> dict[str, Any]:
@@ -225,7 +227,9 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         Z : ndarray of shape (n_samples, n_features_out)
         """
-        return self._apply(*self._fit(X, y, sample_domain))
+        X, codes = self._fit(X, y, sample_domain)
+        warn_of_learned_mark(self, y, codes >= 0)
+        return self._apply(X, codes)
 
     def transform(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Transform rows, each by the transformer of its domain.
@@ -408,6 +412,7 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         n_samples = len(y)
         codes = row_domains(y, sample_domain, n_samples)
         source = np.flatnonzero(codes >= 0)
+        warn_of_learned_mark(self, y, codes >= 0)
         if sample_domain is None and len(source) == n_samples:
             warn_without_target(
                 "LabeledOnly was fitted without marked rows, so all rows count as source, and target rows that came "
@@ -809,12 +814,6 @@ def on_source(last: Any) -> Any:
 def _predicts(last: Any) -> bool:
     # an unfitted StackingClassifier hides its predict: its final estimator may have none
     return hasattr(last, "predict") or (hasattr(last, "fit") and get_tags(last).estimator_type is not None)
-
-
-def domain_readers_inside(estimator: Any) -> list[str]:
-    """Names of the classes among an estimator's parts whose `fit` reads domains."""
-    nested = estimator.get_params().values() if hasattr(estimator, "get_params") else ()
-    return [type(part).__name__ for part in nested if accepts_domains(part, "fit")]
 
 
 def refuse_learned_mark(estimator: Any) -> None:

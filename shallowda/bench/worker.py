@@ -30,8 +30,8 @@ from shallowda.bench.cells import load
 from shallowda.bench.environment import versions
 from shallowda.bench.models import build, estimators, seeded
 from shallowda.bench.steps import preprocess
+from shallowda.core.enclosing import accepts_domains
 from shallowda.domains import pack_domains
-from shallowda.pipeline import accepts_domains
 
 __all__ = ["run_cell", "serve"]
 

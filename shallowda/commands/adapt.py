@@ -263,7 +263,7 @@ def _literal(text: str) -> Any:
 def _fit(model: Any, X: np.ndarray, y: np.ndarray, domains: np.ndarray) -> Any:
     from sklearn.pipeline import Pipeline
 
-    from shallowda.pipeline import accepts_domains
+    from shallowda.core.enclosing import accepts_domains
 
     if not isinstance(model, Pipeline):
         return model.fit(X, y, sample_domain=domains)

@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from shallowda.core.contract import Domains
+from shallowda.core.enclosing import warn_of_learned_mark
 from shallowda.core.estimator import DomainAwareClassifier, base_has, computing, for_base, require_classifier
 from shallowda.core.nearest import OneNearestNeighbor
 from shallowda.kernels.arrays import Array, as_dtype, is_numpy, to_numpy
@@ -67,7 +68,10 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
 
     def _fit(self, X: ArrayLike, y: Any, sample_domain: Any, params: Mapping[str, Any], method: str) -> Array:
         X, domains = self._read(X, y, sample_domain, params, method)
-        return self._learn(X, domains, self._adapt, whole=method == "fit_transform")
+        whole = method == "fit_transform"
+        if whole:  # the rows are handed on
+            warn_of_learned_mark(self, y, domains.source)
+        return self._learn(X, domains, self._adapt, whole=whole)
 
     def _learn(
         self, X: Array, domains: Domains, adapt: Callable[[Array, Domains], Array | None], *, whole: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -26,12 +27,19 @@ def replacing(path: str | os.PathLike, *, suffix: str = "") -> Iterator[Path]:
     suffix : str, default=""
         Of the name to write to, for writers that look at it.
 
+    Raises
+    ------
+    FileNotFoundError
+        If there is no folder to write to; it is named.
+
     Yields
     ------
     scratch : Path
         An empty file, of this call only: threads may write to one path.
     """
     target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "There is no such folder to write to", str(target.parent))
     try:
         old = target.stat()
     except FileNotFoundError:

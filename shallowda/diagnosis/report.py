@@ -797,10 +797,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         lambda r: r.is_label_shift_among_others,
-        "Expect other class shares too: be wary of all that matches marginal distributions, PerDomain included.",
+        "Expect other class shares too: compare what is advised here with the source alone, which may be hard to beat.",
         "With the source weighed to the estimated shares {r.remaining[class shares]:.0%} of the MMD remains: they "
-        "explain some of the shift, not all. Where shares differ, matching marginals moves classes onto each other; "
-        "the source alone is then hard to beat.",
+        "explain some of the shift, not all. Where shares differ, whatever matches marginal distributions, PerDomain "
+        "included, may move classes onto each other; how far it gains more than that, no number here can say.",
     ),
     Rule(
         lambda r: r.is_location_scale and not r.is_label_shift,
@@ -833,7 +833,7 @@ RULES: tuple[Rule, ...] = (
         "Without means, scales and covariances {r.remaining[covariances]:.0%} of the MMD still remains.",
     ),
     Rule(
-        lambda r: r.is_small and r.is_shifted,
+        lambda r: r.is_small and r.is_shifted and not r.is_label_shift,
         "Use methods with few parameters: PerDomain(StandardScaler()), or CORAL with a large ridge.",
         "With {r.n_source} source and {r.n_target} target rows, covariances and class means are mostly noise.",
     ),

@@ -13,8 +13,9 @@ from sklearn.utils import Tags, _safe_indexing, get_tags
 from sklearn.utils.metaestimators import available_if
 
 from shallowda.core.contract import domain_codes, label_array, labels_among, minus_ones, unlabelled, value_array
+from shallowda.core.enclosing import accepts_domains, domain_readers_inside
 from shallowda.kernels.arrays import to_numpy
-from shallowda.pipeline import accepts_domains, domain_readers_inside, fit_domains, refuse_learned_mark
+from shallowda.pipeline import fit_domains, refuse_learned_mark
 
 __all__ = ["SourceModel", "View", "last_step"]
 

@@ -6,6 +6,8 @@ hands on codes, a warning names the cause. `AROUND` lists every such case, each 
 """
 
 import re
+import warnings
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,10 +15,12 @@ import sklearn
 import sklearn.pipeline
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.feature_selection import SelectKBest, SequentialFeatureSelector
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
@@ -26,12 +30,26 @@ from sklearn.model_selection import (
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import StandardScaler
-from sklearn.semi_supervised import SelfTrainingClassifier
+from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 import shallowda
-from shallowda import CORAL, LabeledOnly, NoTargetWarning, PerDomain, TCAEstimator, make_pipeline
+from shallowda import (
+    ARTL,
+    CORAL,
+    KMM,
+    AutoAdapt,
+    LabeledOnly,
+    LearnedMarkWarning,
+    NoTargetWarning,
+    PerDomain,
+    TCAEstimator,
+    make_pipeline,
+)
 from shallowda.model_selection import StratifiedSourceTargetKFold, source_accuracy
+
+CV = StratifiedSourceTargetKFold(2, random_state=0)
 
 
 def pipeline():
@@ -239,7 +257,8 @@ def replaced(problem, last, **params):
 
 
 class TestReplacedLastStep:
-    def test_fit_cannot_know_but_what_looks_at_the_model_refuses_it(self, problem, tmp_path):
+    @pytest.mark.filterwarnings("ignore::shallowda.LearnedMarkWarning")
+    def test_what_looks_at_the_model_refuses_it(self, problem, tmp_path):
         """The classifier is none of ours, and is handed y by a plain Pipeline: the mark is a class to it."""
         model = replaced(problem, KNeighborsClassifier())
         np.testing.assert_array_equal(model.classes_, [-1, 0, 1, 2])
@@ -255,18 +274,21 @@ class TestReplacedLastStep:
             shallowda.save(model, tmp_path / "model.skops")
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.filterwarnings("ignore::shallowda.LearnedMarkWarning")
     def test_strings(self, problem):
         names = np.where(problem.domain < 0, "", np.array(["a", "b", "c"])[problem.truth])
         model = pipeline().set_params(logisticregression=KNeighborsClassifier()).fit(problem.X, names)
         with pytest.raises(ValueError, match="has learned '' as a class"):
             source_accuracy(model, problem.X, names)
 
+    @pytest.mark.filterwarnings("ignore::shallowda.LearnedMarkWarning")
     def test_in_a_nested_pipeline(self, problem):
         adapter = sklearn.pipeline.make_pipeline(PerDomain(StandardScaler()), CORAL(ridge=0.1))
         model = sklearn.pipeline.make_pipeline(adapter, KNeighborsClassifier()).fit(problem.X, problem.y)
         with pytest.raises(ValueError, match="has learned -1 as a class, which CORAL"):
             source_accuracy(model, problem.X, problem.y)
 
+    @pytest.mark.filterwarnings("ignore::shallowda.LearnedMarkWarning")
     def test_in_a_search_by_a_score_of_this_package(self, problem):
         grid = {"logisticregression": [KNeighborsClassifier(), GaussianNB()]}
         cv = StratifiedSourceTargetKFold(3, random_state=0)
@@ -290,6 +312,7 @@ class TestReplacedLastStep:
         assert search.score(problem.X, problem.y) > 0.9
         assert np.mean(search.predict(problem.Xt) == problem.yt) > 0.9
 
+    @pytest.mark.filterwarnings("ignore::shallowda.LearnedMarkWarning")
     def test_minus_one_that_is_a_label_is_none_of_its_business(self, problem):
         signs, source = np.where(problem.truth == 0, 1, -1), problem.domain >= 0
         model = pipeline().set_params(logisticregression=LogisticRegression())
@@ -299,6 +322,7 @@ class TestReplacedLastStep:
             source_accuracy(LogisticRegression().fit(problem.X[source], signs[source]), problem.X, problem.truth) >= 0
         )
 
+    @pytest.mark.filterwarnings("ignore::shallowda.LearnedMarkWarning")
     def test_cases_that_stay_unknown(self, problem):
         """scikit-learn's own scores, `predict` and `score` never show the model to this package."""
         model = replaced(problem, KNeighborsClassifier())
@@ -307,6 +331,114 @@ class TestReplacedLastStep:
         selected = sklearn.pipeline.make_pipeline(SelectKBest(k=4), CORAL(), LabeledOnly(LogisticRegression()))
         selected.fit(problem.X, problem.y)  # the mark was one of the classes that features were selected for
         np.testing.assert_array_equal(selected.classes_, [0, 1, 2])
+
+
+# ------------------------------------------------------------------- a last step of scikit-learn's that learns the mark
+
+
+class Cluster(KMeans):
+    """No classifier: it does not look at y."""
+
+
+class AdaptsByItself(KNeighborsClassifier):
+    """Somebody's classifier that knows the mark, and asks an adapter for the embedding."""
+
+    def fit(self, X, y):
+        return super().fit(CORAL().fit_transform(X, y)[y >= 0], y[y >= 0])
+
+
+def plain(*steps):
+    return sklearn.pipeline.make_pipeline(*steps)
+
+
+@pytest.mark.filterwarnings("ignore:ridge=")
+class TestLearnedMarkWarning:
+    """A plain pipeline is seen while it is fitted, and nothing else is taken for one."""
+
+    ALARMS: ClassVar = {
+        "the likeliest mistake": lambda: plain(StandardScaler(), CORAL(), LogisticRegression()),
+        "per domain": lambda: plain(PerDomain(StandardScaler()), LogisticRegression()),
+        "supervised step": lambda: plain(LabeledOnly(SelectKBest(k=4)), LogisticRegression()),
+        "both": lambda: plain(PerDomain(StandardScaler()), CORAL(), LogisticRegression()),
+        "with a step between": lambda: plain(CORAL(), StandardScaler(), LogisticRegression()),
+        "in a pipeline": lambda: plain(plain(StandardScaler(), CORAL()), LogisticRegression()),
+        "in a union": lambda: plain(FeatureUnion([("coral", CORAL()), ("tca", TCAEstimator(2))]), LogisticRegression()),
+        "a pipeline as the last step": lambda: plain(CORAL(), plain(StandardScaler(), LogisticRegression())),
+        "a search as the last step": lambda: plain(CORAL(), GridSearchCV(LogisticRegression(), {"C": [1]}, cv=2)),
+        "replaced": lambda: make_pipeline(CORAL(), GaussianNB()).set_params(gaussiannb=LogisticRegression()),
+        "searched": lambda: GridSearchCV(plain(CORAL(), LogisticRegression()), {"coral__ridge": [1]}, cv=2),
+        "ensemble": lambda: plain(CORAL(), BaggingClassifier(LogisticRegression(), 2)),
+        "adapted, then a plain pipeline": lambda: plain(
+            CORAL(), VotingClassifier([("a", GaussianNB()), ("b", LogisticRegression())])
+        ),
+    }
+    QUIET: ClassVar = {
+        "make_pipeline": lambda: make_pipeline(PerDomain(StandardScaler()), CORAL(), LogisticRegression()),
+        "by hand": lambda: plain(PerDomain(StandardScaler()), CORAL(), LabeledOnly(LogisticRegression())),
+        "an adapter that predicts": lambda: plain(PerDomain(StandardScaler()), CORAL()),
+        "a domain classifier": lambda: plain(PerDomain(StandardScaler()), ARTL()),
+        "weights": lambda: plain(PerDomain(StandardScaler()), KMM()),
+        "auto": lambda: plain(PerDomain(StandardScaler()), AutoAdapt({"a": CORAL()}, scoring={})),
+        "inside an adapter": lambda: CORAL(estimator=plain(StandardScaler(), LogisticRegression())),
+        "embedding alone": lambda: plain(StandardScaler(), CORAL(), PCA(2)),
+        "cluster": lambda: plain(PerDomain(StandardScaler()), Cluster(3, n_init=1)),
+        "reads the mark itself": lambda: plain(CORAL(), SelfTrainingClassifier(LogisticRegression())),
+        "reads the mark, by its graph": lambda: plain(CORAL(), LabelSpreading("knn")),
+        "reads the mark itself, in a pipeline": lambda: plain(
+            CORAL(), plain(StandardScaler(), SelfTrainingClassifier(LogisticRegression()))
+        ),
+        "a search over one that reads domains": lambda: plain(
+            PerDomain(StandardScaler()), GridSearchCV(CORAL(), {"ridge": [1.0]}, cv=2, scoring=source_accuracy)
+        ),
+        "a classifier that adapts by itself": lambda: plain(StandardScaler(), AdaptsByItself()),
+        "search": lambda: GridSearchCV(
+            make_pipeline(CORAL(), LogisticRegression()), {"coral__ridge": [1]}, cv=CV, scoring=source_accuracy
+        ),
+    }
+
+    @pytest.mark.parametrize("make", ALARMS.values(), ids=ALARMS.keys())
+    def test_alarm(self, make, problem):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            make().fit(problem.X, problem.y)
+        alarms = [warning for warning in caught if warning.category is LearnedMarkWarning]
+        assert alarms
+        assert {warning.filename for warning in alarms} == {__file__}
+
+    def test_said_once(self, problem):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
+            self.ALARMS["both"]().fit(problem.X, problem.y)
+        assert len(caught) == 1
+
+    @pytest.mark.parametrize("make", QUIET.values(), ids=QUIET.keys())
+    def test_quiet(self, make, problem):
+        make().fit(problem.X, problem.y)
+
+    @pytest.mark.parametrize("make", [*ALARMS.values()][:2])
+    def test_quiet_where_nobody_learns_from_it(self, make, problem):
+        pipe = make()
+        pipe[:-1].fit_transform(problem.X, problem.y)
+        pipe[-2].fit_transform(problem.X, problem.y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NoTargetWarning)
+            pipe.fit(problem.X, problem.truth)  # no target row: there is no mark
+        pipe.predict(problem.Xt)
+
+    def test_labelled_target_rows_that_the_last_step_is_not_told_of(self, problem):
+        with pytest.warns(LearnedMarkWarning, match="fitted on the 36 target rows too"):
+            plain(CORAL(), LogisticRegression()).fit(problem.X, problem.truth, coral__sample_domain=problem.domain)
+
+    @pytest.mark.parametrize("memory", [False, True])
+    def test_cached_steps(self, memory, problem, tmp_path):
+        pipe = sklearn.pipeline.make_pipeline(CORAL(), LogisticRegression(), memory=str(tmp_path) if memory else None)
+        with pytest.warns(LearnedMarkWarning):
+            pipe.fit(problem.X, problem.y)
+
+    def test_regressor(self, problem):
+        counts = np.where(problem.domain < 0, -1, problem.truth)
+        with pytest.warns(LearnedMarkWarning, match="Ridge"):
+            plain(CORAL(), Ridge()).fit(problem.X, counts)
 
 
 # ----------------------------------------------------------------------------- sample_domain that the last step lacks

@@ -24,6 +24,7 @@ from shallowda import (
     CORAL,
     JDA,
     LabeledOnly,
+    LearnedMarkWarning,
     NoTargetWarning,
     PerDomain,
     SubspaceAlignment,
@@ -340,7 +341,9 @@ class TestMakePipeline:
 
     def test_the_trap_of_the_plain_pipeline_and_the_way_out(self, problem):
         """scikit-learn's own make_pipeline hands the mark to the classifier as a class; ours does not."""
-        plain = sklearn.pipeline.make_pipeline(CORAL(ridge=0.1), KNeighborsClassifier()).fit(problem.X, problem.y)
+        plain = sklearn.pipeline.make_pipeline(CORAL(ridge=0.1), KNeighborsClassifier())
+        with pytest.warns(LearnedMarkWarning, match=r"KNeighborsClassifier, the last step.*shallowda\.make_pipeline"):
+            plain.fit(problem.X, problem.y)
         assert list(plain.classes_) == [-1, 0, 1, 2]
         assert np.mean(plain.predict(problem.Xt) == -1) > 0.5
         ours = make_pipeline(CORAL(ridge=0.1), KNeighborsClassifier()).fit(problem.X, problem.y)

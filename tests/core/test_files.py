@@ -88,6 +88,14 @@ def test_links_are_followed(write, tmp_path, there):
 
 
 @posix
+def test_a_missing_folder_is_named(write, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no such folder to write to: '.*missing'$"):
+        write(tmp_path / "missing" / "file.npy")
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(FileNotFoundError, match=r"no such folder to write to: '.*file'$"):
+        write(tmp_path / "file" / "file.npy")
+
+
 def test_links_in_a_circle_are_an_error(path, tmp_path):
     path.symlink_to(tmp_path / "other")
     (tmp_path / "other").symlink_to(path)

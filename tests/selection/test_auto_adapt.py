@@ -345,9 +345,11 @@ def test_tiny_target(moved):
     X, y, _ = pack_domains(moved.Xs, moved.ys, moved.Xt[:5])
     auto = small().fit(X, y)
     assert auto.fallback_ == "5 target rows for 3 classes are too few to adapt to"
-    with pytest.warns(UserWarning, match=r"failed and do not vote: \['CORAL'\]"):  # it needs two rows
-        auto = small().fit(*pack_domains(moved.Xs, moved.ys, moved.Xt[:1])[:2])
-    assert auto.fallback_.startswith("1 target rows")
+    assert list(auto.results_["candidate"]) == [SOURCE_ONLY]
+    for candidates in (FEW, None):  # CORAL needs two rows, and so do others
+        auto = AutoAdapt(candidates).fit(*pack_domains(moved.Xs, moved.ys, moved.Xt[:1])[:2])
+        assert auto.fallback_.startswith("1 target rows")
+        assert auto.best_candidate_ == SOURCE_ONLY
 
 
 def test_scores_that_are_refused_are_nan(moved):
@@ -386,8 +388,8 @@ def test_few_rows_of_each_class_are_not_judged():
 
 def test_nothing_varies():
     y = np.r_[np.arange(60) % 2, np.full(60, -1)]
-    with pytest.warns(UserWarning, match="failed and do not vote"):
-        auto = small().fit(np.ones((120, 3)), y)
+    auto = small().fit(np.ones((120, 3)), y)
+    assert list(auto.results_["candidate"]) == [SOURCE_ONLY]
     assert auto.fallback_ == "no feature varies, or a domain has a single row"
 
 

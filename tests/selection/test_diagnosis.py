@@ -230,6 +230,25 @@ def test_domains_centred_by_themselves(kinds):
     assert any("centred by itself" in caution for caution in report.cautions)
 
 
+@pytest.mark.parametrize("n_target", [12, 60, 200])
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+@pytest.mark.parametrize("move", [0.0, 0.8, 5.0])
+@pytest.mark.parametrize("shares", [(1 / 3, 1 / 3, 1 / 3), (0.5, 0.4, 0.1), (0.9, 0.08, 0.02)], ids=str)
+def test_nothing_is_advised_for_and_against(shares, move, scale, n_target):
+    """Whatever the mixture of class shares, means and scales: what one advice warns of, no other recommends."""
+    rng = np.random.RandomState(0)
+    ys, yt = rng.randint(0, 3, 120), rng.choice(3, n_target, p=shares)
+    report = report_of(blobs(rng, ys), ys, scale * blobs(rng, yt) + move * np.array([0, 0, 0, 0, 1, 1]))
+    against = [advice.what for advice in report.advice if re.search(r"\b(not|wary|avoid)\b", advice.what)]
+    recommended = [advice.what for advice in report.advice if advice.what not in against]
+    methods = ("PerDomain", "CORAL", "TCA", "SubspaceAlignment", "JDA", "few parameters")
+    if any("match marginal" in what or "adapt" in what for what in against):
+        assert not [what for what in recommended if any(name in what for name in methods)]
+    # an advice to begin with the source is none against the methods, and says of no method that it does harm
+    named = [name for name in methods if any(name in what for what in against)]
+    assert not [what for what in recommended if any(name in what for name in named)]
+
+
 def test_every_rule_can_be_formatted_and_is_reached(kinds):
     for _, report in kinds.values():
         for rule in RULES:
