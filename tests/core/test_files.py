@@ -21,7 +21,7 @@ def mode(path):
 
 def with_model(path):
     pytest.importorskip("skops")
-    shallowda.save(CORAL(), path)
+    shallowda.save(CORAL().fit([[0.0], [1.0], [2.0]], [0, 1, -1]), path)
 
 
 def with_features(path):
