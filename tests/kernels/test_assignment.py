@@ -99,6 +99,37 @@ def check_on_a_line(centres, points):
     assert np.all(reduced[np.arange(len(D)), codes] <= reduced.min(axis=1) + 1e-12)
 
 
+@pytest.mark.parametrize(
+    "D",
+    [
+        [[4, 0, 3], [1, 1, 3], [3, 1, 3]],
+        [[0, 2, 3], [4, 4, 2], [0, 4, 1]],
+        [[2, 0, 0], [1, 2, 1], [2, 0, 1]],  # prices count up to a constant, which has to be taken off
+        [[1, 3, 0], [0, 2, 0], [1, 1, 0]],
+        [[5, 0, 4], [5, 1, 1], [0, 4, 5], [3, 3, 4], [0, 5, 5]],  # prices of single rows that cannot fall below zero
+        [[3, 1, 1], [3, 0, 1], [1, 0, 2], [3, 3, 1]],
+    ],
+)
+def test_prices_of_more_classes_than_those_of_moved_rows(D):
+    """With these alone some row would be as well placed elsewhere."""
+    D = np.array(D, dtype=float)
+    n, C = D.shape
+    codes, prices = cover_classes(D)
+    reduced = D - prices
+    assert prices.min() == 0
+    assert np.all(prices[np.bincount(codes, minlength=C) > 1] == 0)
+    assert np.all(reduced[np.arange(n), codes] <= reduced.min(axis=1) + 1e-12)
+    totals = [total(D, list(other)) for other in itertools.product(range(C), repeat=n) if len(set(other)) == C]
+    if np.sum(np.isclose(totals, total(D, codes))) == 1:
+        np.testing.assert_array_equal(reduced.argmin(axis=1), codes)
+
+
+def test_a_class_that_keeps_its_row_has_no_price():
+    codes, prices = cover_classes(np.array([[0.0, 5.0, 9.0], [0.1, 5.0, 9.0], [9.0, 9.0, 0.0]]))
+    np.testing.assert_array_equal(codes, [0, 1, 2])
+    np.testing.assert_allclose(prices, [0, 4.95, 0])
+
+
 @settings(max_examples=50)
 @given(costs(), st.integers(0, 2**32 - 1))
 def test_rows_and_classes_may_come_in_any_order(D, seed):
