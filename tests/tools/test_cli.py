@@ -28,7 +28,8 @@ from typer.testing import CliRunner
 import shallowda
 from shallowda import ARTL, CORAL, JDA, all_methods, make_pipeline, pack_domains
 from shallowda.cli import app
-from shallowda.datasets.tables import read_table
+from shallowda.datasets._text import Text
+from shallowda.datasets.tables import match_features, read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -341,6 +342,75 @@ def test_labels_in_front(files, invoke):
     assert read_table("headless_source.csv", labels=None).y is None
     Path("unclear.csv").write_text("1,0.5,2\n1,1.5,2\n2,0.7,1\n2,0.1,1\n")
     assert read_table("unclear.csv").y is None
+
+
+class Name(str):
+    """A name that counts how often it is compared or looked up."""
+
+    looks = 0
+
+    def __eq__(self, other):
+        Name.looks += 1
+        return str.__eq__(self, other)
+
+    def __hash__(self):
+        Name.looks += 1
+        return str.__hash__(self)
+
+
+class Cells(list):
+    def __getitem__(self, place):
+        assert not isinstance(place, slice), "a part of a row is copied, once for each column perhaps"
+        return list.__getitem__(self, place)
+
+
+@pytest.mark.parametrize("width", [1000, 5000])  # by pyarrow, and without
+def test_work_on_names_is_linear_in_the_columns(files, monkeypatch, width):
+    cells = Text.cells
+    monkeypatch.setattr(Text, "cells", lambda text, line: Cells(map(Name, cells(text, line))))
+    names, rows = [f"f{i}" for i in range(width)], np.arange(3.0 * width).reshape(3, width).tolist()
+    write_csv(Path("s.csv"), [*names, "label"], [[*row, "ab"[i % 2]] for i, row in enumerate(rows)])
+    write_csv(Path("t.csv"), [*names[::-1], "label"], [[*row[::-1], "a"] for row in rows])
+    Name.looks = 0
+    known = read_table("s.csv", drop=["f1"])
+    new = read_table("t.csv", labels=None, names=known.names, width=width - 1, unused="label", drop=["f1"])
+    X = match_features(new, known.names, width - 1, "t.csv", "the source")
+    np.testing.assert_array_equal(X, known.X)
+    assert 0 < Name.looks < 100 * width  # a search through the names for each name would be width ** 2 of them
+    Name.looks = 0
+    write_csv(Path("t.csv"), [*names[::-1], "more"], [[*row[::-1], 1] for row in rows])
+    new = read_table("t.csv", labels=None, names=known.names)
+    with pytest.raises(ValueError, match="source lacks"):
+        match_features(new, known.names, width - 1, "t.csv", "the source")
+    write_csv(Path("t.csv"), names, [[*row[:9], "big", *row[10:]] for row in rows])
+    with pytest.raises(ValueError, match="'big' in line 2, column 'f9'"):
+        read_table("t.csv")
+    assert Name.looks < 100 * width
+
+
+def test_lines_longer_than_a_block_of_pyarrow(tmp_path):
+    width = 120_000  # 2 MB a line
+    rows = np.arange(2.0 * width).reshape(2, width) * 1e-9
+    write_csv(tmp_path / "s.csv", [*map(str, range(400, 400 + width)), "label"], [[*rows[0], "x"], [*rows[1], "y"]])
+    found = read_table(tmp_path / "s.csv", labels="label")
+    np.testing.assert_array_equal(found.X, rows)
+    assert found.y.tolist() == ["x", "y"]
+
+
+def test_columns_of_true_and_false(files):
+    flags = [True, False, True]
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1.5, 2, 3], "b": flags, "label": list("xyx")}), "t.parquet")
+    expected = read_table("t.parquet").X
+    assert expected.tolist() == [[1.5, 1], [2, 0], [3, 1]]
+    for words in (["True", "False", "True"], ["true", "false", "true"], ["TRUE", "FALSE", " true"], ["1", "0", "1"]):
+        write_csv(files / "t.csv", ["a", "b", "label"], zip([1.5, 2, 3], words, list("xyx"), strict=True))
+        assert read_table("t.csv").X.tolist() == expected.tolist()
+    Path("t.csv").write_text("a,b,label\n1,,x\n2,false,y\n3,true,y\n")
+    with pytest.raises(ValueError, match="row 1, column 'b' is missing"):
+        read_table("t.csv")
+    Path("t.csv").write_text("a,b,label\n1,true,x\n2,maybe,y\n3,true,y\n")
+    with pytest.raises(ValueError, match="'maybe' in line 3, column 'b' is not a number"):
+        read_table("t.csv")
 
 
 def test_stacked_domains_are_refused(files, invoke):
