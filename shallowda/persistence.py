@@ -75,6 +75,7 @@ _NO_REQUESTS = (
 )
 _PLAIN = {"ObjectNode", "TupleNode"}  # loaders that fill an object and call nothing of its type
 _NAMED = {"FunctionNode", "ObjectNode", "TypeNode"}  # loaders that look for a name in a module
+_DTYPE = "numpy.dtype"  # of an imputer: skops makes it from an empty array, and calls nothing
 _REQUESTS = "sklearn.utils._metadata_requests"  # the module of what set_fit_request and the like leave in a model
 _SCHEMA = "schema.json"  # where skops says how the objects are made
 _SCHEMA_BYTES = 2**28  # of the largest schema that is read: a million nodes
@@ -210,7 +211,7 @@ def load(path: str | os.PathLike, *, trusted: Collection[str] = ()) -> Any:
             f"where the file comes from, pass trusted={unknown}."
         )
     with _damage(path):
-        content = skops.load(source, trusted=[*known_types(), *trusted])
+        content = skops.load(source, trusted=[*known_types(), _DTYPE, *trusted])
     match content:
         case {"format": int(found), "versions": dict(written), "model": BaseEstimator() as model} if found == _FORMAT:
             _compare(path, written)
@@ -263,7 +264,7 @@ def unknown_types(path: str | os.PathLike, *, trusted: Collection[str] = ()) -> 
 
 
 def _unknown(skops: ModuleType, source: Path | io.BytesIO, trusted: Collection[str]) -> list[str]:
-    return sorted(set(skops.get_untrusted_types(file=source)) - known_types() - set(trusted))
+    return sorted(set(skops.get_untrusted_types(file=source)) - known_types() - {_DTYPE, *trusted})
 
 
 def _checked(path: Path) -> Path | io.BytesIO:
@@ -283,6 +284,8 @@ def _checked(path: Path) -> Path | io.BytesIO:
         for node in _nodes(schema):
             if node["__loader__"] not in _PLAIN and f"{node['__module__']}.{node['__class__']}" in known_types():
                 raise ValueError(f"the name {node['__class__']} stands where something is called")
+            if node["__loader__"] != "DTypeNode" and f"{node['__module__']}.{node['__class__']}" == _DTYPE:
+                raise ValueError("the name dtype stands where something else is made")
         size, free = 2 * _weight(schema, sizes, {}), available_memory()
         if size > free:  # twice: as read, and as an array
             raise ValueError(f"it unpacks to {size:.1e} bytes, and {free:.1e} are free")

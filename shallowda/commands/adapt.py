@@ -81,6 +81,8 @@ def adapt(
     target_features: common.TargetFeatures = "",
     ids: common.Ids = "",
     drop: common.Drop = None,
+    impute: common.Impute = "",
+    one_hot: common.OneHot = None,
     evaluate: common.Evaluate = "",
     out: common.Out = STDOUT,
     proba: common.Proba = False,
@@ -101,12 +103,13 @@ def adapt(
     margin of a classifier without probabilities (only its order means something), and empty for nearest neighbours,
     which do not tell. With --json, predictions are in the JSON object unless --out says where they go.
     """
-    from shallowda.commands import predictions
+    from shallowda.commands import columns, predictions
     from shallowda.core.columns import listed
     from shallowda.datasets.tables import match_features, read_table
     from shallowda.persistence import unknown_types
 
     predictions.check_format(out)
+    columns.check_impute(impute)
     if model is not None:
         common.require("--model", "cli", "skops")
     if report is not None:
@@ -123,22 +126,27 @@ def adapt(
 
     features_name = common.once("--features", features)
     drop_here = [*(drop or ()), *([ids] if ids else [])]  # names of its rows are not written
-    known = read_table(source, labels=labels, features=features_name, drop=drop_here, part="src")
+    asked: dict[str, Any] = {"missing": bool(impute)}
+    known = read_table(
+        source, labels=labels, features=features_name, drop=drop_here, part="src", text=one_hot or (), **asked
+    )
     if known.y is None:
         raise ValueError(f"{source}: which are the labels? Name them by --labels; there are {listed(known.columns)}.")
     if len(np.unique(known.y)) < 2:
         raise ValueError(f"{source}: all rows have the label {known.y[0]}; at least two classes are needed.")
     width = known.X.shape[1]
     new = common.read_target(
-        target, source, known, features_name, target_features, drop, labels=evaluate or None, ids=ids
+        target, source, known, features_name, target_features, drop, labels=evaluate or None, ids=ids, **asked
     )
     predictions.check_truth(new.y, np.unique(known.y))
     if new.unused:
         say(f"Note: {new.unused!r} of {target} is not used. (--evaluate {new.unused} reports the accuracy.)")
     new = new._replace(X=match_features(new, known.names, width, target, "the source"))
+    ys = known.y
+    known, new, encoder = columns.encode(known, new, impute, one_hot or ())
 
     X = np.concatenate([known.X, new.X])
-    y = np.concatenate([known.y, np.full(len(new.X), known.y[0])])  # the domains say which rows are which
+    y = np.concatenate([ys, np.full(len(new.X), ys[0])])  # the domains say which rows are which
     domains = np.repeat([0, -1], [len(known.X), len(new.X)])
     with common.working(f"Fitting {described}"):
         fitted = _fit(pipeline, X, y, domains)
@@ -146,19 +154,19 @@ def adapt(
         found = predictions.predict(fitted, new)
     shift, alone, failed = None, None, dict[str, str]()
     with common.working(LOOKING, failed):  # the fit is not lost when this fails
-        shift = _shift(known.X, known.y, new.X, known.names)
+        shift = _shift(known.X, ys, new.X, known.names)
     with common.working("Learning from the source alone", failed):
-        alone = _source_only(pipeline).fit(known.X, known.y).predict(new.X)
+        alone = _source_only(pipeline).fit(known.X, ys).predict(new.X)
     if known.names:
         _name_features(fitted, known.names)
 
-    columns = found.columns(proba)
+    rows = found.columns(proba)
     about = _about(described, fitted, found, shift, alone, new.y)
     about |= {"source": source, "target": target, "rows": len(new.X), "classes": found.classes, "failed": failed}
     to_json = as_json and out == STDOUT
-    writers: dict[str, Any] = {} if to_json else {"predictions": (out, lambda: predictions.write(columns, out))}
+    writers: dict[str, Any] = {} if to_json else {"predictions": (out, lambda: predictions.write(rows, out))}
     if model is not None:
-        writers["model"] = (model, lambda: _save(fitted, model))
+        writers["model"] = (model, lambda: _save(columns.joined(encoder, fitted), model))
     if report is not None:
         writers["report"] = (report, lambda: _write_page(report, about, shift))
     written, unwritten = common.write_all(writers)
@@ -174,7 +182,7 @@ def adapt(
                 f"Note: the model holds types that are not read unasked. Use it by: shallowda predict {options} {model}"
             )
     if as_json:
-        say_json(about | {"written": written} | ({"predictions": columns} if to_json else {}))
+        say_json(about | {"written": written} | ({"predictions": rows} if to_json else {}))
     common.end(failed)
 
 

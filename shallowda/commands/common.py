@@ -38,7 +38,9 @@ __all__ = [
     "Features",
     "Force",
     "Ids",
+    "Impute",
     "Labels",
+    "OneHot",
     "Out",
     "Plain",
     "Proba",
@@ -83,6 +85,22 @@ Ids = Annotated[
 ]
 Drop = Annotated[
     list[str] | None, typer.Option(metavar="COLUMN", help="Leave this column out; may be given several times.")
+]
+Impute = Annotated[
+    str,
+    typer.Option(
+        metavar="STRATEGY",
+        help="Fill missing numbers by the mean, median or most_frequent of the column over both files, and missing "
+        "categories by the most frequent. Kept in the model.",
+    ),
+]
+OneHot = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Encode this column of categories as one column of 0 and 1 for each; may be given several times. all-text "
+        "is every column of text. Kept in the model.",
+    ),
 ]
 Evaluate = Annotated[
     str,
@@ -438,6 +456,7 @@ def read_target(
         width=known.X.shape[1],
         names=known.names,
         part="tar",
+        text=[known.names[place] for place in known.text] if known.names else known.text,
         **options,
     )
     check_dropped(drop, known.columns, table.columns)

@@ -60,6 +60,8 @@ def diagnose(
     features: common.Features = None,
     target_features: common.TargetFeatures = "",
     drop: common.Drop = None,
+    impute: common.Impute = "",
+    one_hot: common.OneHot = None,
     permutations: Annotated[int, typer.Option(help="Permutations of each test.", min=19)] = 200,
     seed: Annotated[int, typer.Option(help="Seed.", min=0, max=2**32 - 1)] = 0,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with figures too: .html.")] = None,
@@ -67,24 +69,28 @@ def diagnose(
     as_json: common.AsJson = False,
 ) -> None:
     """Say how far two domains are apart, in what, and what to try first."""
+    from shallowda.commands import columns
     from shallowda.datasets.tables import STDIN, match_features, read_table
     from shallowda.diagnosis import DomainShiftReport
 
+    columns.check_impute(impute)
     if html is not None:
         common.require("--html", "cli", "jinja2", "matplotlib")
     common.check_outputs({"--html": html}, [source, target], force)
     if source == target == STDIN:
         raise ValueError("Only one of SOURCE and TARGET can be read from standard input.")
     chosen = common.once("--features", features)
-    known = read_table(source, labels=labels, features=chosen, drop=drop or (), part="src")
+    asked: dict[str, Any] = {"missing": bool(impute)}
+    known = read_table(source, labels=labels, features=chosen, drop=drop or (), part="src", text=one_hot or (), **asked)
     width = known.X.shape[1]
-    new = common.read_target(target, source, known, chosen, target_features, drop, labels=None)
-    Xt = match_features(new, known.names, width, target, "the source")
+    new = common.read_target(target, source, known, chosen, target_features, drop, labels=None, **asked)
+    new = new._replace(X=match_features(new, known.names, width, target, "the source"))
+    known, new, _ = columns.encode(known, new, impute, one_hot or ())
     if known.y is None:
         say("Note: there are no labels (--labels), so nothing is said of classes.")
     with common.working("Measuring the shift"):
         report = DomainShiftReport(
-            known.X, known.y, Xt, feature_names=known.names, n_permutations=permutations, random_state=seed
+            known.X, known.y, new.X, feature_names=known.names, n_permutations=permutations, random_state=seed
         )
     written, failed = common.write_all({} if html is None else {"page": (html, lambda: _save(report, html))})
     if as_json:

@@ -43,7 +43,7 @@ def predict(
     With --json, predictions are in the JSON object unless --out says where they go.
     """
     from shallowda import load
-    from shallowda.commands import predictions
+    from shallowda.commands import columns, predictions
     from shallowda.datasets.tables import match_features, read_table
     from shallowda.persistence import unknown_types
 
@@ -60,6 +60,7 @@ def predict(
         raise ValueError(f"{model} holds a {type(fitted).__name__} that was not fitted to predict classes.")
     width = int(fitted.n_features_in_)
     names = list(getattr(fitted, "feature_names_in_", ())) or None
+    encoder, classifier, asked = columns.split(fitted)
     table = read_table(
         file,
         labels=evaluate or None,
@@ -69,6 +70,7 @@ def predict(
         width=width,
         names=names,
         part="tar",
+        **asked,
     )
     common.check_dropped(drop, table.columns)
     common.check_used("--features", chosen, table.features)
@@ -76,8 +78,8 @@ def predict(
     X = match_features(table, names, width, file, "the model")
     with common.working("Predicting"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have valid feature names")  # they were compared above
-        found = predictions.predict(fitted, table._replace(X=X))
-    columns = found.columns(proba)
+        found = predictions.predict(classifier, table._replace(X=X if encoder is None else encoder.transform(X)))
+    rows = found.columns(proba)
     about: dict[str, Any] = {
         "rows": len(X),
         "confidence": found.kind,
@@ -88,10 +90,10 @@ def predict(
     to_json = as_json and out == STDOUT
     failed: dict[str, str] = {}
     if not to_json:
-        about["written"], failed = common.write_all({"predictions": (out, lambda: predictions.write(columns, out))})
+        about["written"], failed = common.write_all({"predictions": (out, lambda: predictions.write(rows, out))})
     say(f"{len(X)} rows predicted. Confidence: {predictions.CONFIDENCE[found.kind]}.")
     if "accuracy" in about:
         say(f"Accuracy: {about['accuracy']:.1%}.")
     if as_json:
-        say_json(about | ({"predictions": columns} if to_json else {}))
+        say_json(about | ({"predictions": rows} if to_json else {}))
     common.end(failed)

@@ -339,11 +339,8 @@ def read_columns(
         If a line is not as the first.
     """
     second = text.cells(text.second) if skip else text.first
-    others = [
-        place
-        for place in numbers
-        if second[place:] and not (second[place] in _MISSING or text.is_number(second[place]))
-    ]
+    seen = [place for place in numbers if place < len(second) and second[place] not in _MISSING]
+    others = [place for place in seen if not text.is_number(second[place])]
     while True:
         left = set(others)
         plain, cells = [place for place in numbers if place not in left], [*others, *texts]

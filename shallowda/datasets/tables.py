@@ -336,7 +336,7 @@ def _read_text(path: Path, wanted: _Wanted) -> Table:
         at = {name: place for place, name in enumerate(columns)}
         numbers = [at[name] for i, name in enumerate(roles.features) if not _is_asked(name, i, wanted)]
         texts = [at[name] for i, name in enumerate(roles.features) if _is_asked(name, i, wanted)]
-        others = [at[name] for name in (roles.labels, roles.ids) if name]
+        asked, others = set(texts), [at[name] for name in (roles.labels, roles.ids) if name]
         read = Text.read if len(columns) > _WIDE or text.delimiter == " " else partial(_read_by_pyarrow, columns)
         found = read_columns(text, skip, numbers, [*texts, *others], read)
         features = {place: i for i, place in enumerate(at[name] for name in roles.features)}
@@ -344,7 +344,7 @@ def _read_text(path: Path, wanted: _Wanted) -> Table:
         for place, cells in found.cells.items():
             if place not in features:
                 continue
-            column = None if place in texts else values(cells, found.text.number)
+            column = None if place in asked else values(cells, found.text.number)
             if column is None and not wanted.is_text(columns[place], features[place]):
                 raise ValueError(_advised(found.no_number(skip, place, columns[place]), columns[place], roles))
             parts.append(([features[place]], categories(cells) if column is None else column))

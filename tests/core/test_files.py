@@ -21,7 +21,8 @@ def mode(path):
 
 def with_model(path):
     pytest.importorskip("skops")
-    shallowda.save(CORAL().fit([[0.0], [1.0], [2.0]], [0, 1, -1]), path)
+    rows = np.random.default_rng(0).standard_normal((20, 2))
+    shallowda.save(CORAL().fit(rows, np.repeat([0, 1, -1, -1], 5)), path)
 
 
 def with_features(path):

@@ -1,11 +1,15 @@
 """The command line as people use it: good and hostile files, pipes, Ctrl-C, and what other programs read."""
 
+import bz2
 import csv
+import gzip
 import io
 import json
 import logging
+import lzma
 import os
 import pickle
+import re
 import shutil
 import signal
 import struct
@@ -20,15 +24,20 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import scipy.io
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import dump_svmlight_file, load_wine
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import Normalizer
+from sklearn.pipeline import make_pipeline as make_plain_pipeline
+from sklearn.preprocessing import Normalizer, OneHotEncoder
 from typer.testing import CliRunner
 
 import shallowda
 from shallowda import ARTL, CORAL, JDA, all_methods, make_pipeline, pack_domains
 from shallowda.cli import app
-from shallowda.datasets.tables import read_table
+from shallowda.commands.columns import encode
+from shallowda.datasets._text import Text
+from shallowda.datasets.tables import match_features, read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -343,6 +352,75 @@ def test_labels_in_front(files, invoke):
     assert read_table("unclear.csv").y is None
 
 
+class Name(str):
+    """A name that counts how often it is compared or looked up."""
+
+    looks = 0
+
+    def __eq__(self, other):
+        Name.looks += 1
+        return str.__eq__(self, other)
+
+    def __hash__(self):
+        Name.looks += 1
+        return str.__hash__(self)
+
+
+class Cells(list):
+    def __getitem__(self, place):
+        assert not isinstance(place, slice), "a part of a row is copied, once for each column perhaps"
+        return list.__getitem__(self, place)
+
+
+@pytest.mark.parametrize("width", [1000, 5000])  # by pyarrow, and without
+def test_work_on_names_is_linear_in_the_columns(files, monkeypatch, width):
+    cells = Text.cells
+    monkeypatch.setattr(Text, "cells", lambda text, line: Cells(map(Name, cells(text, line))))
+    names, rows = [f"f{i}" for i in range(width)], np.arange(3.0 * width).reshape(3, width).tolist()
+    write_csv(Path("s.csv"), [*names, "label"], [[*row, "ab"[i % 2]] for i, row in enumerate(rows)])
+    write_csv(Path("t.csv"), [*names[::-1], "label"], [[*row[::-1], "a"] for row in rows])
+    Name.looks = 0
+    known = read_table("s.csv", drop=["f1"])
+    new = read_table("t.csv", labels=None, names=known.names, width=width - 1, unused="label", drop=["f1"])
+    X = match_features(new, known.names, width - 1, "t.csv", "the source")
+    np.testing.assert_array_equal(X, known.X)
+    assert 0 < Name.looks < 100 * width  # a search through the names for each name would be width ** 2 of them
+    Name.looks = 0
+    write_csv(Path("t.csv"), [*names[::-1], "more"], [[*row[::-1], 1] for row in rows])
+    new = read_table("t.csv", labels=None, names=known.names)
+    with pytest.raises(ValueError, match="source lacks"):
+        match_features(new, known.names, width - 1, "t.csv", "the source")
+    write_csv(Path("t.csv"), names, [[*row[:9], "big", *row[10:]] for row in rows])
+    with pytest.raises(ValueError, match="'big' in line 2, column 'f9'"):
+        read_table("t.csv")
+    assert Name.looks < 100 * width
+
+
+def test_lines_longer_than_a_block_of_pyarrow(tmp_path):
+    width = 120_000  # 2 MB a line
+    rows = np.arange(2.0 * width).reshape(2, width) * 1e-9
+    write_csv(tmp_path / "s.csv", [*map(str, range(400, 400 + width)), "label"], [[*rows[0], "x"], [*rows[1], "y"]])
+    found = read_table(tmp_path / "s.csv", labels="label")
+    np.testing.assert_array_equal(found.X, rows)
+    assert found.y.tolist() == ["x", "y"]
+
+
+def test_columns_of_true_and_false(files):
+    flags = [True, False, True]
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1.5, 2, 3], "b": flags, "label": list("xyx")}), "t.parquet")
+    expected = read_table("t.parquet").X
+    assert expected.tolist() == [[1.5, 1], [2, 0], [3, 1]]
+    for words in (["True", "False", "True"], ["true", "false", "true"], ["TRUE", "FALSE", " true"], ["1", "0", "1"]):
+        write_csv(files / "t.csv", ["a", "b", "label"], zip([1.5, 2, 3], words, list("xyx"), strict=True))
+        assert read_table("t.csv").X.tolist() == expected.tolist()
+    Path("t.csv").write_text("a,b,label\n1,,x\n2,false,y\n3,true,y\n")
+    with pytest.raises(ValueError, match="row 1, column 'b' is missing"):
+        read_table("t.csv")
+    Path("t.csv").write_text("a,b,label\n1,true,x\n2,maybe,y\n3,true,y\n")
+    with pytest.raises(ValueError, match="'maybe' in line 3, column 'b' is not a number"):
+        read_table("t.csv")
+
+
 def test_stacked_domains_are_refused(files, invoke):
     scipy.io.savemat("both.mat", {"D": np.concatenate([XS, XT]), "y": np.r_[CODES, TRUE], "domains": [[0, 60, 100]]})
     done = invoke("adapt", "both.mat", "Xt.npy", "--method", "CORAL")
@@ -372,6 +450,170 @@ def test_text_of_libsvm(files, invoke):
     Path("bomb.txt").write_text("1 1:1 999999999:1\n0 1:2\n")
     done = invoke("adapt", "bomb.txt", "t.txt", "--method", "CORAL")
     assert "made to fill the memory" in done.stderr
+
+
+COLOURS = np.array(["red", "blue", "deep green"])
+
+
+@pytest.fixture
+def raw(files):
+    """Files with a column of text, of codes and of missing values, as practitioners have them."""
+    rng = np.random.default_rng(0)
+
+    def rows(X, codes, more):
+        cells = X.round(3).astype(str).astype(object)
+        cells[rng.random(len(X)) < 0.1, 0] = "?"
+        words = COLOURS[(codes + (rng.random(len(X)) < 0.2)) % 3].astype(object)
+        words[rng.random(len(X)) < 0.1] = ""
+        return [[*row, *rest] for row, *rest in zip(cells, words, 1 + codes % 2, *more, strict=True)]
+
+    names = [*NAMES, "colour", "month"]
+    write_csv(files / "s.csv", [*names, "label"], rows(XS, CODES, [CLASSES[CODES]]))
+    write_csv(files / "t.csv", names, rows(XT, TRUE, []))
+    lines = Path("t.csv").read_text().splitlines()
+    for name, words in {"known.csv": CLASSES[TRUE], "other.csv": CLASSES[TRUE][::-1]}.items():
+        marks = ["label", *words]
+        Path(name).write_text("\n".join(f"{line},{mark}" for line, mark in zip(lines, marks, strict=True)) + "\n")
+    return files
+
+
+ENCODED = ["--impute", "median", "--one-hot", "all-text", "--one-hot", "month"]
+
+
+@pytest.mark.parametrize("chosen", [["--method", "CORAL"], ["--method", "ARTL"], ["--auto", "--set", "time_budget=1"]])
+def test_missing_values_and_categories(raw, invoke, chosen):
+    done = invoke("adapt", "s.csv", "t.csv", *chosen, *ENCODED, "--model", "m.skops", "--report", "r.html", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert "--trust" not in done.stderr
+    found = json.loads(done.stdout)["predictions"]
+    again = invoke("predict", "m.skops", "t.csv", "--json")
+    assert again.exit_code == 0, again.stderr
+    assert json.loads(again.stdout)["predictions"]["prediction"] == found["prediction"]
+    assert json.loads(again.stdout)["confidence"] == json.loads(done.stdout)["confidence"]
+    page = Path("r.html").read_text(encoding="utf-8")
+    assert "colour_deep green" in page
+    columns = shallowda.load("m.skops").steps[0][1]
+    names = columns.get_feature_names_out().tolist()
+    assert names == [*NAMES, "colour_blue", "colour_deep green", "colour_red", "month_1", "month_2"]
+    assert isinstance(columns, ColumnTransformer)
+    # a category that nobody has seen, and another order
+    rows = table(Path("t.csv").read_text())
+    write_csv(raw / "new.csv", ["month", "colour", *NAMES], [["7", "pink", *[row[n] for n in NAMES]] for row in rows])
+    assert invoke("predict", "m.skops", "new.csv").exit_code == 0
+
+
+def test_labels_of_the_target_do_not_leak_into_columns(raw, invoke):
+    plain = invoke("adapt", "s.csv", "t.csv", "--method", "CORAL", *ENCODED)
+    for name in ("known.csv", "other.csv"):
+        done = invoke("adapt", "s.csv", name, "--method", "CORAL", *ENCODED)
+        assert done.exit_code == 0, done.stderr
+        assert done.stdout == plain.stdout
+
+
+def test_columns_are_those_of_scikit_learn(raw, invoke):
+    known = read_table("s.csv", text=["colour", "month"], missing=True)
+    new = read_table("t.csv", text=["colour", "month"], missing=True)
+    X = np.concatenate([known.X, new.X])
+    numbers = SimpleImputer(strategy="mean").fit_transform(X[:, :4].astype(float))
+    words = make_plain_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(sparse_output=False))
+    expected = np.column_stack([numbers, words.fit_transform(X[:, 4:])])
+    options = ["--impute", "mean", "--one-hot", "colour", "--one-hot", "month", "--permutations", "19", "--json"]
+    done = invoke("diagnose", "s.csv", "t.csv", *options)
+    assert done.exit_code == 0, done.stderr
+    about = json.loads(done.stdout)
+    assert about["n_features"] == expected.shape[1] == 9
+    Xs, Xt, *_ = encode(known, new, "mean", ["colour"])
+    np.testing.assert_allclose(np.concatenate([Xs.X, Xt.X]), expected)
+    assert {entry["name"] for entry in about["features"]} == set(Xs.names)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "encode it by --one-hot colour (every column of text by --one-hot all-text)"),
+        (["--one-hot", "all-text"], "row 3, column 'height' is missing"),
+        (["--one-hot", "all-text"], "Fill it by --impute median"),
+        (["--impute", "median"], "'red' in line 2, column 'colour' is not a number"),
+        (["--impute", "middle"], "--impute: there is no 'middle'. There are mean, median, most_frequent"),
+        (["--impute", "mean", "--one-hot", "color"], "there is no column 'color'; did you mean 'colour'?"),
+        (["--impute", "mean", "--one-hot", "label"], "--one-hot label: the features of the source have no such column"),
+    ],
+)
+def test_options_for_columns_are_named(raw, invoke, options, message):
+    Path("s.csv").write_text(Path("s.csv").read_text().replace(",,", ",red,"))
+    Path("t.csv").write_text(Path("t.csv").read_text().replace(",,", ",red,"))
+    drop = ["--drop", "colour"] if options[-1:] == ["label"] else []
+    done = invoke("adapt", "s.csv", "t.csv", "--method", "CORAL", *options, *drop)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: ")
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a;b;label\n1,5;2;x\n3;4,25;y\n", ""),
+        ("a;b;label\n1;2;x\n3;4,25;y\n", ""),
+        ("a\tb\tlabel\n1,5\t2\tx\n3\t4,25\ty\n", ""),
+        ('a,b,label\n"1,5",2,x\n3,"4,25",y\n', ""),
+        ("a  b label\n1.5 2   x\n 3 4.25 y\n", ""),
+        ("a;b;label\n1,5;2;x\n3;4.25;y\n", "'4.25' in line 3, column 'b' is not a number, and others in the file are"),
+        ("a,b,label\n1,?,x\n3, NA,y\n", "row 1, column 'b' is missing (2 of 4 values"),
+        ("a,label\nbig,x\nsmall,y\n", "--one-hot a (every column of text by --one-hot all-text); else say"),
+    ],
+)
+def test_commas_and_marks_of_other_countries(tmp_path, text, message):
+    for pack in (bytes, gzip.compress, bz2.compress, lzma.compress):
+        (tmp_path / "t.csv").write_bytes(pack(text.encode()))
+        if message:
+            with pytest.raises(ValueError, match=re.escape(message)) as error:
+                read_table(tmp_path / "t.csv")
+            assert ("--drop" in str(error.value)) == ("not a number," in message)
+        else:
+            found = read_table(tmp_path / "t.csv")
+            assert found.names == ["a", "b"]
+            assert found.y.tolist() == ["x", "y"]
+            assert found.X[[0, 1], [0, 1]].tolist() in ([1.5, 4.25], [1, 4.25])
+
+
+def test_packed_files(files, invoke):
+    plain = Path("source.csv").read_bytes()
+    Path("s.csv.gz").write_bytes(gzip.compress(plain))
+    with zipfile.ZipFile("s.zip", "w") as archive:
+        archive.writestr("s.csv", plain)
+    arguments = ["target.csv", "--method", "CORAL", "--drop", "who"]
+    expected = invoke("adapt", "source.csv", *arguments).stdout
+    for name in ("s.csv.gz", "s.zip"):
+        assert invoke("adapt", name, *arguments).stdout == expected
+    assert invoke("adapt", "-", *arguments, input=gzip.compress(plain)).stdout == expected
+    with zipfile.ZipFile("s.zip", "a") as archive:
+        archive.writestr("t.csv", plain)
+    Path("cut.gz").write_bytes(gzip.compress(plain)[:-20])
+    Path("array.gz").write_bytes(gzip.compress(Path("Xs.npy").read_bytes()))
+    for name, message in {"s.zip": "archive of 2 files", "cut.gz": "cut off", "array.gz": "Unpack it first"}.items():
+        done = invoke("adapt", name, *arguments)
+        assert done.exit_code == 2
+        assert message in done.stderr
+
+
+def test_packed_text_that_would_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("shallowda.datasets._text.BOMB_BYTES", 2**16)
+    (tmp_path / "t.csv").write_bytes(gzip.compress(b"a,b\n" + b"0,0\n" * 10**5))
+    with pytest.raises(ValueError, match="made to fill the memory"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_row_numbers_of_pandas(files, invoke):
+    write_csv(files / "s.csv", ["", *NAMES, "label"], [[i, *row, CODES[i]] for i, row in enumerate(XS.tolist())])
+    write_csv(files / "t.csv", ["", *NAMES], [[i, *row] for i, row in enumerate(XT.tolist())])
+    expected = predictions(invoke("adapt", "source.npz", "target.npz", "--method", "CORAL").stdout)
+    for options in ([], ["--drop", "Unnamed: 0"]):
+        done = invoke("adapt", "s.csv", "t.csv", "--method", "CORAL", *options)
+        assert predictions(done.stdout) == expected
+    named = invoke("adapt", "s.csv", "t.csv", "--method", "CORAL", "--id", "Unnamed: 0")
+    assert [row["id"] for row in table(named.stdout)][:2] == ["0", "1"]
+    done = invoke("adapt", "s.csv", "t.csv", "--method", "CORAL", "--drop", "Unnamed: 1")
+    assert "--drop: there is no column 'Unnamed: 1'; there are Unnamed: 0, height" in done.stderr
 
 
 # -------------------------------------------------------------------------------------------------------- hostile files
