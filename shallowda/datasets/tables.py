@@ -10,9 +10,10 @@ import csv
 import io
 import itertools
 import logging
+import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
@@ -276,7 +277,7 @@ def _some(names: Sequence[str], most: int = 12) -> str:
 def _read_text(path: Path, wanted: _Wanted) -> Table:
     pyarrow = _pyarrow("Reading text")
     wanted = wanted._replace(features="")
-    with _opened(path) as file:
+    with _opened(path) as (file, source):
         try:
             first, second = (line.decode("utf-8-sig") for line in (file.readline(), file.readline()))
         except UnicodeDecodeError as error:
@@ -295,11 +296,12 @@ def _read_text(path: Path, wanted: _Wanted) -> Table:
         roles = _roles(columns, wanted, named)
         texts = [name for name in (roles.labels, roles.ids) if name]
         types = dict.fromkeys(roles.features, pyarrow.float64()) | dict.fromkeys(texts, pyarrow.string())
-        file.seek(0)
-        content = io.BytesIO(file.read().rstrip() + b"\n") if single else file
+        if single:
+            file.seek(0)
+            source = pyarrow.BufferReader(_buffer([file.read().rstrip(), b"\n"]))
         try:
             table = pyarrow.csv.read_csv(
-                content,
+                source,
                 read_options=pyarrow.csv.ReadOptions(column_names=columns, skip_rows=int(named)),
                 parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, ignore_empty_lines=not single),
                 convert_options=pyarrow.csv.ConvertOptions(
@@ -313,12 +315,31 @@ def _read_text(path: Path, wanted: _Wanted) -> Table:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], Any]]:
+    """The bytes for Python, and the same bytes for Arrow.
+
+    Threads of Arrow may still be reading, or letting go of what they read from, when an error ends the interpreter. One
+    that needs the interpreter then, as for a file or bytes of Python, aborts the process: nothing of Python for them.
+    """
+    import pyarrow
+
     if str(path) == STDIN:
-        yield io.BytesIO(sys.stdin.buffer.read())
+        content = _buffer(iter(partial(sys.stdin.buffer.read, 2**20), b""))
+        with io.BufferedReader(pyarrow.BufferReader(content)) as file, pyarrow.BufferReader(content) as source:
+            yield file, source
     else:
-        with path.open("rb") as file:
-            yield file
+        with path.open("rb") as file, pyarrow.OSFile(os.fsencode(path)) as source:
+            yield file, source
+
+
+def _buffer(parts: Iterable[bytes]) -> Any:
+    """Bytes in memory of Arrow's own."""
+    import pyarrow
+
+    sink = pyarrow.BufferOutputStream()
+    for part in parts:
+        sink.write(part)
+    return sink.getvalue()
 
 
 def _is_header(cells: list[str], second: str, wanted: _Wanted) -> bool:

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pyarrow
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import scipy.io
@@ -553,6 +554,22 @@ def test_empty_lines_of_one_column(tmp_path):
             read_table(path)
     path.write_text("a,b\n1,2\n\n3,4\n")
     assert read_table(path).X.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(("text", "by_name"), [("a,b\n1,2\n", True), ("a,b\n1,2\n", False), ("a\n1\n", True)])
+def test_nothing_of_python_is_read_by_threads_of_arrow(tmp_path, monkeypatch, text, by_name):
+    # an error may end the interpreter while they read: a file or bytes of Python would abort the process, sometimes
+    read_csv, sources = pyarrow.csv.read_csv, []
+    keep = lambda file, **options: sources.append(file) or read_csv(file, **options)  # noqa: E731
+    monkeypatch.setattr("pyarrow.csv.read_csv", keep)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    held = pyarrow.total_allocated_bytes()
+    assert read_table(path if by_name else "-").X.tolist() == [[1, 2][: text.count(",") // 2 + 1]]
+    (file,) = sources
+    assert isinstance(file, pyarrow.NativeFile)
+    assert isinstance(file, pyarrow.OSFile) or pyarrow.total_allocated_bytes() > held  # the bytes are Arrow's own
 
 
 def test_true_labels_that_are_no_class(files, invoke):
