@@ -66,6 +66,7 @@ def diagnose(
     as_json: common.AsJson = False,
 ) -> None:
     """Say how far two domains are apart, in what, and what to try first."""
+    from shallowda.core.contract import are_classes, no_classes
     from shallowda.datasets.tables import STDIN, match_features, read_table
     from shallowda.diagnosis import DomainShiftReport
 
@@ -79,11 +80,15 @@ def diagnose(
     width = known.X.shape[1]
     new = common.read_target(target, known, chosen, drop, labels=None)
     Xt = match_features(new, known.names, width, target, "the source")
-    if known.y is None:
+    ys = known.y
+    if ys is None:
         say("Note: there are no labels (--labels), so nothing is said of classes.")
+    elif not are_classes(ys):
+        say(f"Note: {known.labels or labels} is not looked at: {no_classes(ys)}")
+        ys = None
     with common.working("Measuring the shift"):
         report = DomainShiftReport(
-            known.X, known.y, Xt, feature_names=known.names, n_permutations=permutations, random_state=seed
+            known.X, ys, Xt, feature_names=known.names, n_permutations=permutations, random_state=seed
         )
     written, failed = common.write_all({} if html is None else {"page": (html, lambda: _save(report, html))})
     if as_json:

@@ -23,6 +23,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from shallowda.core.contract import is_continuous
 from shallowda.datasets._files import (
     BOMB_BYTES,
     BOMB_RATIO,
@@ -61,8 +62,8 @@ class Table(NamedTuple):
     ----------
     X : ndarray of shape (n, d), float32 or float64
         Finite. Of an .npy file perhaps a read-only memory map.
-    y : ndarray of shape (n,), int64 or str, or None
-        Labels, if any were read.
+    y : ndarray of shape (n,), int64, float64 or str, or None
+        Labels, if any were read: float64 where they are numbers with fractions, str where some are missing.
     names : list of str or None
         Names of the features, where the file has them.
     ids : ndarray of shape (n,), str, or None
@@ -119,6 +120,7 @@ def read_table(
     width: int | None = None,
     names: Collection[str] | None = None,
     part: str = "",
+    missing: bool = False,
 ) -> Table:
     """Read the rows of one domain.
 
@@ -144,6 +146,8 @@ def read_table(
         Names of the features, where they are known: a first line of text that holds them all is a line of names.
     part : {"", "src", "tar"}
         Domain to look for in a file that may hold two.
+    missing : bool, default=False
+        Whether labels may be missing; they are "" then.
 
     Returns
     -------
@@ -165,7 +169,7 @@ def read_table(
         table = table._replace(X=_finite(table.X, table.names))
         if _is_file_of_labels(labels, table.columns):
             table = table._replace(y=_label_file(Path(str(labels)), len(table.X)))
-        if table.y is not None and table.y.dtype.kind == "U" and "" in table.y:
+        if not missing and table.y is not None and table.y.dtype.kind == "U" and "" in table.y:
             raise ValueError(f"row {int(np.argmax(table.y == '')) + 1} has no label. Leave such rows out.")
         return table
 
@@ -442,25 +446,43 @@ def _labels(column: Any) -> np.ndarray:
     import pyarrow.types as is_type
 
     if column.null_count:
-        row = column.is_null().to_pylist().index(True) + 1
-        raise ValueError(f"row {row} has no label. Leave such rows out.")
+        return _beside_missing(_labels(column.drop_null()), ~np.array(column.is_null().to_pylist()))
     if is_type.is_boolean(column.type) or is_type.is_integer(column.type) or is_type.is_floating(column.type):
         return _clean(column.to_numpy())
     return _whole(np.char.strip(np.array(column.cast(pyarrow.string()).to_pylist(), dtype=str)))
 
 
 def _clean(labels: np.ndarray) -> np.ndarray:
-    """Labels as integers or text; booleans as pandas writes them into text."""
-    return labels.astype(str) if labels.dtype == bool else _clean_labels(labels)
+    """Labels as numbers or text; booleans as pandas writes them into text."""
+    if labels.dtype == bool:
+        return labels.astype(str)
+    if labels.dtype.kind != "f":
+        return _clean_labels(labels)
+    if not (known := ~np.isnan(labels)).all():
+        return _beside_missing(_clean(labels[known]), known)
+    return labels.astype(np.float64) if np.isfinite(labels).all() and is_continuous(labels) else _clean_labels(labels)
 
 
 def _whole(labels: np.ndarray) -> np.ndarray:
-    """Integers where each label is written as a whole number, as 7 and 7.0 but not 07; else the texts."""
-    if not all(map(_NUMBER.fullmatch, labels.tolist())):
+    """Numbers where each label is written as one, but not where all are whole and one is written as 07; else texts."""
+    if not (known := labels != "").all():
+        return _beside_missing(_whole(labels[known]), known)
+    if not all(map(_is_number, labels.tolist())):
         return labels
     numbers = labels.astype(np.float64)
-    whole = np.array_equal(numbers, np.round(numbers)) and bool(np.all(np.abs(numbers) < 2**53))
-    return numbers.astype(np.int64) if whole else labels
+    if not np.isfinite(numbers).all():
+        return labels
+    if is_continuous(numbers):
+        return numbers
+    exact = all(map(_NUMBER.fullmatch, labels.tolist())) and bool(np.all(np.abs(numbers) < 2**53))
+    return numbers.astype(np.int64) if exact else labels
+
+
+def _beside_missing(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Labels of the rows where one is known, as text, and "" for the others."""
+    texts = np.full(len(known), "", dtype=object)
+    texts[known] = labels.astype(str)
+    return texts.astype(str)
 
 
 def _pyarrow(purpose: str) -> ModuleType:
