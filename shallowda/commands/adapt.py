@@ -19,7 +19,7 @@ from shallowda.commands.common import STDOUT, say, say_json
 from shallowda.core.catalogue import SCALINGS, exported_names
 
 if TYPE_CHECKING:
-    from shallowda.commands.predictions import Predictions
+    from shallowda.commands.predictions import Predictions, Truth
     from shallowda.diagnosis import DomainShiftReport
 
 __all__ = ["adapt", "methods"]
@@ -97,6 +97,9 @@ def adapt(
 ) -> None:
     """Adapt from a labelled SOURCE to an unlabelled TARGET, and predict the target.
 
+    Labels are classes, of several rows each. Numbers are predicted where the method is given a regressor by name:
+    --method KMM --set estimator=Ridge.
+
     Files are .npz, .npy, .mat, .csv, .parquet, .h5 or .safetensors. Features are matched by name where both files have
     names. Predictions have the columns row (from 1), id, prediction and confidence: the largest class probability of a
     classifier that learned from the source (not calibrated on the target), the share of the vote with --auto, the
@@ -132,17 +135,25 @@ def adapt(
     )
     if known.y is None:
         raise ValueError(f"{source}: which are the labels? Name them by --labels; there are {listed(known.columns)}.")
-    if len(np.unique(known.y)) < 2:
-        raise ValueError(f"{source}: all rows have the label {known.y[0]}; at least two classes are needed.")
+    regresses = predictions.regresses(pipeline)
+    ys = _targets(known.y, f"{source}: {known.labels or labels}", described if regresses else "")
     width = known.X.shape[1]
     new = common.read_target(
-        target, source, known, features_name, target_features, drop, labels=evaluate or None, ids=ids, **asked
+        target,
+        source,
+        known,
+        features_name,
+        target_features,
+        drop,
+        labels=evaluate or None,
+        ids=ids,
+        unlabelled=True,
+        **asked,
     )
-    predictions.check_truth(new.y, np.unique(known.y))
+    truth = predictions.read_truth(new.y, None if regresses else np.unique(ys))
     if new.unused:
         say(f"Note: {new.unused!r} of {target} is not used. (--evaluate {new.unused} reports the accuracy.)")
     new = new._replace(X=match_features(new, known.names, width, target, "the source"))
-    ys = known.y
     known, new, encoder = columns.encode(known, new, impute, one_hot or ())
 
     X = np.concatenate([known.X, new.X])
@@ -154,14 +165,14 @@ def adapt(
         found = predictions.predict(fitted, new)
     shift, alone, failed = None, None, dict[str, str]()
     with common.working(LOOKING, failed):  # the fit is not lost when this fails
-        shift = _shift(known.X, ys, new.X, known.names)
+        shift = _shift(known.X, None if regresses else ys, new.X, known.names)
     with common.working("Learning from the source alone", failed):
         alone = _source_only(pipeline).fit(known.X, ys).predict(new.X)
     if known.names:
         _name_features(fitted, known.names)
 
     rows = found.columns(proba)
-    about = _about(described, fitted, found, shift, alone, new.y)
+    about = _about(described, fitted, found, shift, alone, truth)
     about |= {"source": source, "target": target, "rows": len(new.X), "classes": found.classes, "failed": failed}
     to_json = as_json and out == STDOUT
     writers: dict[str, Any] = {} if to_json else {"predictions": (out, lambda: predictions.write(rows, out))}
@@ -191,7 +202,7 @@ def adapt(
 
 def _build(method: str, auto: bool, settings: Sequence[str], scale: str) -> tuple[Any, str]:
     """The unfitted model that the options mean, and what it is called."""
-    from sklearn.base import BaseEstimator, is_classifier
+    from sklearn.base import BaseEstimator, is_classifier, is_regressor
     from sklearn.preprocessing import Normalizer, StandardScaler
 
     from shallowda import AutoAdapt, PerDomain, all_methods, make_pipeline
@@ -207,8 +218,8 @@ def _build(method: str, auto: bool, settings: Sequence[str], scale: str) -> tupl
     if chosen not in SCALINGS:
         raise ValueError(f"--scale: there is no {chosen!r}{_hint(chosen, SCALINGS)} There are {', '.join(SCALINGS)}.")
     made = _estimator(method, "--method")
-    if not (isinstance(made, BaseEstimator) and is_classifier(made)):
-        raise ValueError(f"--method: {method} is no classifier. Methods are {', '.join(methods(''))}.")
+    if not (isinstance(made, BaseEstimator) and (is_classifier(made) or is_regressor(made))):
+        raise ValueError(f"--method: {method} is no classifier and no regressor. Methods are {', '.join(methods(''))}.")
     scalers = {"unit-rows": Normalizer(), "per-domain": PerDomain(StandardScaler()), "standard": StandardScaler()}
     steps = [*([scalers[chosen]] if chosen in scalers else []), _set(made, settings)]
     return make_pipeline(*steps), f"{method} ({chosen})" if chosen != "none" else method
@@ -279,7 +290,25 @@ def _fit(model: Any, X: np.ndarray, y: np.ndarray, domains: np.ndarray) -> Any:
     return model.fit(X, y, **told)
 
 
-def _shift(Xs: np.ndarray, ys: np.ndarray, Xt: np.ndarray, names: list[str] | None) -> DomainShiftReport | None:
+def _targets(labels: np.ndarray, name: str, regressor: str) -> np.ndarray:
+    """What is to be fitted: numbers for a regressor, else labels that are classes."""
+    from shallowda.core.contract import are_classes, no_classes
+
+    if regressor and labels.dtype.kind == "U":
+        raise ValueError(f"{name} holds {str(labels[0])!r} and the like, and {regressor} predicts numbers.")
+    if regressor:
+        return labels.astype(np.float64)
+    if not are_classes(labels):
+        raise ValueError(
+            f"{name}: {no_classes(labels)} Name the column of the classes by --labels; to predict numbers, name a "
+            "regressor: --method KMM --set estimator=Ridge."
+        )
+    if len(np.unique(labels)) < 2:
+        raise ValueError(f"{name}: all rows have the label {labels[0]}; at least two classes are needed.")
+    return labels
+
+
+def _shift(Xs: np.ndarray, ys: np.ndarray | None, Xt: np.ndarray, names: list[str] | None) -> DomainShiftReport | None:
     """The shift, where there is enough to measure it."""
     from shallowda.diagnosis import DomainShiftReport
 
@@ -325,20 +354,22 @@ def _about(
     found: Predictions,
     shift: DomainShiftReport | None,
     alone: np.ndarray | None,
-    truth: np.ndarray | None,
+    truth: Truth | None,
 ) -> dict[str, Any]:
     """What is to be known beside the predictions."""
     about: dict[str, Any] = {
         "method": described,
         "confidence": found.kind,
-        "predicted_shares": found.shares(),
-        "changed": None if alone is None else float(np.mean(found.labels != alone)),
+        **found.summary(),
+        "changed": None if alone is None or not len(found.classes) else float(np.mean(found.labels != alone)),
     }
     if truth is not None:
-        about["accuracy"] = float(np.mean(found.labels.astype(str) == truth.astype(str)))
-        about["accuracy_source_only"] = None
-        if alone is not None:
-            about["accuracy_source_only"] = float(np.mean(alone.astype(str) == truth.astype(str)))
+        about |= truth.scores(found.labels)
+        about |= {
+            f"{name}_source_only": None if alone is None else score
+            for name, score in truth.scores(found.labels if alone is None else alone).items()
+            if name != "evaluated"
+        }
     if hasattr(fitted, "fallback_"):
         about["fallback"] = fitted.fallback_
         about["candidates"] = {name: column for name, column in fitted.results_.items() if name != "parameters"}
@@ -360,21 +391,17 @@ def _about(
 
 def _lines(about: Mapping[str, Any]) -> list[str]:
     """The summary, a line for each thing to know."""
-    from shallowda.commands.predictions import CONFIDENCE
+    from shallowda.commands.predictions import CONFIDENCE, told_scores, told_summary
 
-    shares = ", ".join(f"{name} {share:.0%}" for name, share in list(about["predicted_shares"].items())[:12])
     lines = [
-        f"{about['method']}: {about['rows']} rows of {about['target']} predicted. Classes: {shares}.",
+        f"{about['method']}: {about['rows']} rows of {about['target']} predicted. {told_summary(about)}",
         f"Confidence: {CONFIDENCE[about['confidence']]}.",
     ]
     if about["changed"] is not None:
         lines.append(f"Against the source alone: {about['changed']:.1%} of the predictions differ.")
     if about.get("fallback"):
         lines.append(f"Nothing was adapted: {about['fallback']}.")
-    if "accuracy" in about:
-        alone = about["accuracy_source_only"]
-        beside = "" if alone is None else f"; of the source alone: {alone:.1%}"
-        lines.append(f"Accuracy: {about['accuracy']:.1%}{beside}.")
+    lines += told_scores(about)
     shift = about["shift"]
     if LOOKING in about["failed"]:
         return [*lines, "Shift: not measured."]

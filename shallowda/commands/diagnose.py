@@ -70,6 +70,7 @@ def diagnose(
 ) -> None:
     """Say how far two domains are apart, in what, and what to try first."""
     from shallowda.commands import columns
+    from shallowda.core.contract import are_classes, no_classes
     from shallowda.datasets.tables import STDIN, match_features, read_table
     from shallowda.diagnosis import DomainShiftReport
 
@@ -86,11 +87,15 @@ def diagnose(
     new = common.read_target(target, source, known, chosen, target_features, drop, labels=None, **asked)
     new = new._replace(X=match_features(new, known.names, width, target, "the source"))
     known, new, _ = columns.encode(known, new, impute, one_hot or ())
-    if known.y is None:
+    ys = known.y
+    if ys is None:
         say("Note: there are no labels (--labels), so nothing is said of classes.")
+    elif not are_classes(ys):
+        say(f"Note: {known.labels or labels} is not looked at: {no_classes(ys)}")
+        ys = None
     with common.working("Measuring the shift"):
         report = DomainShiftReport(
-            known.X, known.y, new.X, feature_names=known.names, n_permutations=permutations, random_state=seed
+            known.X, ys, new.X, feature_names=known.names, n_permutations=permutations, random_state=seed
         )
     written, failed = common.write_all({} if html is None else {"page": (html, lambda: _save(report, html))})
     if as_json:

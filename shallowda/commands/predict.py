@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from shallowda.commands import common
@@ -56,8 +55,9 @@ def predict(
             f"{model} holds types that are not read unasked. If you trust where the file comes from, add {options}"
         )
     fitted = load(model, trusted=trust or ())
-    if not (hasattr(fitted, "predict") and hasattr(fitted, "classes_")):
-        raise ValueError(f"{model} holds a {type(fitted).__name__} that was not fitted to predict classes.")
+    regresses = predictions.regresses(fitted)
+    if not hasattr(fitted, "predict") or not hasattr(fitted, "n_features_in_" if regresses else "classes_"):
+        raise ValueError(f"{model} holds a {type(fitted).__name__} that was not fitted to predict classes or numbers.")
     width = int(fitted.n_features_in_)
     names = list(getattr(fitted, "feature_names_in_", ())) or None
     encoder, classifier, asked = columns.split(fitted)
@@ -70,11 +70,12 @@ def predict(
         width=width,
         names=names,
         part="tar",
+        unlabelled=True,
         **asked,
     )
     common.check_dropped(drop, table.columns)
     common.check_used("--features", chosen, table.features)
-    predictions.check_truth(table.y, fitted.classes_)
+    truth = predictions.read_truth(table.y, None if regresses else fitted.classes_)
     X = match_features(table, names, width, file, "the model")
     with common.working("Predicting"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have valid feature names")  # they were compared above
@@ -83,17 +84,16 @@ def predict(
     about: dict[str, Any] = {
         "rows": len(X),
         "confidence": found.kind,
-        "predicted_shares": found.shares(),
+        **found.summary(),
+        **({} if truth is None else truth.scores(found.labels)),
     }
-    if table.y is not None:
-        about["accuracy"] = float(np.mean(table.y.astype(str) == found.labels.astype(str)))
     to_json = as_json and out == STDOUT
     failed: dict[str, str] = {}
     if not to_json:
         about["written"], failed = common.write_all({"predictions": (out, lambda: predictions.write(rows, out))})
     say(f"{len(X)} rows predicted. Confidence: {predictions.CONFIDENCE[found.kind]}.")
-    if "accuracy" in about:
-        say(f"Accuracy: {about['accuracy']:.1%}.")
+    for line in predictions.told_scores(about):
+        say(line)
     if as_json:
         say_json(about | ({"predictions": rows} if to_json else {}))
     common.end(failed)

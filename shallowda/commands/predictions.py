@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -12,7 +13,18 @@ import numpy as np
 from shallowda.commands.common import STDOUT, atomic, require
 from shallowda.datasets.tables import Table
 
-__all__ = ["CONFIDENCE", "Predictions", "check_format", "check_truth", "predict", "write"]
+__all__ = [
+    "CONFIDENCE",
+    "Predictions",
+    "Truth",
+    "check_format",
+    "predict",
+    "read_truth",
+    "regresses",
+    "told_scores",
+    "told_summary",
+    "write",
+]
 
 #: What the column ``confidence`` holds, and how far it is to be trusted.
 CONFIDENCE = {
@@ -20,9 +32,13 @@ CONFIDENCE = {
     "on the target",
     "vote": "the share of the vote for the class; not a probability",
     "margin": "how far the decision value of the class is above the next one; only its order means something",
+    "number": "empty: a regressor does not tell how far its numbers may be off",
     "none": "empty: the classifier (one nearest neighbour, say) does not tell how sure it is. A base classifier that "
     "does: --set estimator=LogisticRegression",
 }
+
+
+_SCORES = {"accuracy": ("Accuracy", ".1%"), "r2": ("R2", ".3f"), "mean_absolute_error": ("Mean absolute error", ".4g")}
 
 
 class Predictions(NamedTuple):
@@ -36,6 +52,7 @@ class Predictions(NamedTuple):
         Key of `CONFIDENCE`.
     proba : ndarray of shape (n, n_classes) or None
     classes : ndarray of shape (n_classes,)
+        Empty where numbers are predicted.
     ids : ndarray of shape (n,) or None
     """
 
@@ -68,14 +85,107 @@ class Predictions(NamedTuple):
             columns |= {f"p({name})": share.tolist() for name, share in zip(self.classes, self.proba.T, strict=True)}
         return columns
 
-    def shares(self) -> dict[str, float]:
-        """Share of the rows that each class is predicted for.
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Share of the rows that each class is predicted for, or the range of the numbers that are predicted.
 
         Returns
         -------
-        shares : dict of str to float
+        summary : dict of str to dict of str to float
         """
-        return {str(name): float(np.mean(self.labels == name)) for name in self.classes.tolist()}
+        if not len(self.classes):
+            return {"predicted_range": {name: float(getattr(self.labels, name)()) for name in ("min", "mean", "max")}}
+        return {"predicted_shares": {str(name): float(np.mean(self.labels == name)) for name in self.classes.tolist()}}
+
+
+class Truth(NamedTuple):
+    """True labels of the rows where one is known, to compare predictions with.
+
+    Attributes
+    ----------
+    known : ndarray of shape (n,), bool
+    values : ndarray of shape (n,)
+        Classes as text, or numbers.
+    """
+
+    known: np.ndarray
+    values: np.ndarray
+
+    def scores(self, labels: np.ndarray) -> dict[str, float | None]:
+        """Scores of predictions, and the number of rows that they are of.
+
+        Parameters
+        ----------
+        labels : ndarray of shape (n,)
+
+        Returns
+        -------
+        scores : dict of str to float
+            The accuracy; or R^2, which is None of fewer than two rows, and the mean absolute error.
+        """
+        from sklearn.metrics import accuracy_score, mean_absolute_error, r2_score
+
+        count, truth = {"evaluated": int(self.known.sum())}, self.values[self.known]
+        if truth.dtype.kind != "f":
+            return count | {"accuracy": float(accuracy_score(truth, labels[self.known].astype(str)))}
+        found = labels[self.known]
+        r2 = float(r2_score(truth, found)) if len(truth) > 1 else None
+        return count | {"r2": r2, "mean_absolute_error": float(mean_absolute_error(truth, found))}
+
+
+def told_summary(about: Mapping[str, Any]) -> str:
+    """What is predicted, in a sentence.
+
+    Parameters
+    ----------
+    about : mapping
+        With what `Predictions.summary` holds.
+
+    Returns
+    -------
+    line : str
+    """
+    if (shares := about.get("predicted_shares")) is not None:
+        return f"Classes: {', '.join(f'{name} {share:.0%}' for name, share in list(shares.items())[:12])}."
+    return "Numbers from {min:.4g} to {max:.4g}, mean {mean:.4g}.".format(**about["predicted_range"])
+
+
+def told_scores(about: Mapping[str, Any]) -> list[str]:
+    """Each score in a sentence, beside that of the source alone.
+
+    Parameters
+    ----------
+    about : mapping
+        With what `Truth.scores` holds, if there is a truth.
+
+    Returns
+    -------
+    lines : list of str
+    """
+    lines = []
+    for name, (told, form) in _SCORES.items():
+        if about.get(name) is not None:
+            alone = about.get(f"{name}_source_only")
+            beside = "" if alone is None else f"; of the source alone: {format(alone, form)}"
+            count = about["evaluated"]
+            rows = "" if count == about["rows"] else f" on the {count} rows whose label is known"
+            lines.append(f"{told}{rows}: {format(about[name], form)}{beside}.")
+    return lines
+
+
+def regresses(model: Any) -> bool:
+    """Whether a model predicts numbers.
+
+    Parameters
+    ----------
+    model : estimator
+
+    Returns
+    -------
+    regresses : bool
+    """
+    from sklearn.base import is_regressor
+
+    return bool(is_regressor(model))
 
 
 def predict(model: Any, table: Table) -> Predictions:
@@ -92,7 +202,10 @@ def predict(model: Any, table: Table) -> Predictions:
     """
     from shallowda import AutoAdapt
 
-    X, classes = table.X, np.asarray(model.classes_)
+    X = table.X
+    if regresses(model):
+        return Predictions(np.ravel(model.predict(X)), None, "number", None, np.empty(0), table.ids)
+    classes = np.asarray(model.classes_)
     if hasattr(model, "predict_proba"):
         proba = np.asarray(model.predict_proba(X))
         best, labels = proba.max(axis=1), classes[proba.argmax(axis=1)]
@@ -130,25 +243,46 @@ def _is_graded(model: Any) -> bool:
     )
 
 
-def check_truth(truth: np.ndarray | None, classes: np.ndarray) -> None:
-    """Refuse labels to compare with that are no class of the model: they are written in another way, perhaps.
+def read_truth(truth: np.ndarray | None, classes: np.ndarray | None) -> Truth | None:
+    """Labels to compare with, and where they are known: not where there is none, nor -1 unless it is a class.
 
     Parameters
     ----------
     truth : ndarray of shape (n,), or None
-    classes : ndarray of shape (n_classes,)
+    classes : ndarray of shape (n_classes,), or None
+        None where numbers are predicted.
+
+    Returns
+    -------
+    truth : Truth or None
 
     Raises
     ------
     ValueError
+        If no label is known, or one is no class of the model (it is written in another way, perhaps) or no number.
     """
-    known = list(map(str, np.asarray(classes).tolist()))
-    strange = [name for name in ([] if truth is None else np.unique(truth).astype(str).tolist()) if name not in known]
-    if strange:
+    if truth is None:
+        return None
+    texts = truth.astype(str)
+    names = None if classes is None else list(map(str, np.asarray(classes).tolist()))
+    known = texts != ""
+    if names is not None and "-1" not in names:
+        known &= texts != "-1"
+    if not known.any():
+        raise ValueError("--evaluate: no row has a label to compare with.")
+    if names is None:
+        values = np.zeros(len(truth))
+        try:
+            values[known] = truth[known].astype(np.float64)
+        except ValueError as error:
+            raise ValueError(f"--evaluate: the model predicts numbers, and not every label is one: {error}.") from error
+        return Truth(known, values)
+    if strange := [name for name in np.unique(texts[known]).tolist() if name not in names]:
         raise ValueError(
             f"--evaluate: {', '.join(strange[:5])} {'are' if len(strange) > 1 else 'is'} no class of the model, whose "
-            f"classes are {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}."
+            f"classes are {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}."
         )
+    return Truth(known, texts)
 
 
 def check_format(out: str) -> None:
@@ -198,5 +332,8 @@ def write(columns: dict[str, list], out: str) -> None:
 def _write_csv(columns: dict[str, list], file: IO[str]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    cells = [[f"{cell:.6g}" if isinstance(cell, float) else cell for cell in column] for column in columns.values()]
+    cells = [
+        [f"{cell:.6g}" if isinstance(cell, float) and name != "prediction" else cell for cell in column]
+        for name, column in columns.items()
+    ]
     writer.writerows(zip(*cells, strict=True))

@@ -13,7 +13,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from shallowda.core.contract import Domains
+from shallowda.core.contract import Domains, no_classes
 from shallowda.core.enclosing import warn_of_learned_mark
 from shallowda.core.estimator import DomainAwareClassifier, base_has, computing, for_base, require_classifier
 from shallowda.core.nearest import OneNearestNeighbor
@@ -81,11 +81,11 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         Where `adapt` gives none and the `whole` is not asked for, only source rows are embedded, for the classifier,
         and None is returned.
         """
-        if domains.continuous and self.estimator is not None:
+        if domains.values is not None and self.estimator is not None:
             name = type(self).__name__
             raise ValueError(
-                f"Unknown label type: continuous. The estimator of {name} is a classifier; put a regressor after the "
-                f"adapter instead: make_pipeline({name}(), regressor)."
+                f"Unknown label type: continuous. {no_classes(domains.values)} The estimator of {name} is a "
+                f"classifier; put a regressor after the adapter instead: make_pipeline({name}(), regressor)."
             )
         rows = self._placed(X)
         with computing(rows):

@@ -21,6 +21,7 @@ from shallowda.kernels.arrays import Array, is_foreign, take_rows, to_numpy
 __all__ = [
     "Domains",
     "NoTargetWarning",
+    "are_classes",
     "concatenated_labels",
     "domain_codes",
     "domains_of_part",
@@ -30,6 +31,7 @@ __all__ = [
     "labels_among",
     "learned_marks",
     "minus_ones",
+    "no_classes",
     "read_domains",
     "read_values",
     "row_domains",
@@ -260,6 +262,46 @@ def is_continuous(values: np.ndarray) -> bool:
     return bool(np.any(np.isfinite(values) & (values != np.floor(values))))
 
 
+def are_classes(labels: np.ndarray) -> bool:
+    """Whether labels of the source are classes: no fractions among them, and not a label of its own for every row.
+
+    Fractions are regression targets, however few values there are, as in scikit-learn. Of more than 20 labels, more
+    than nine different ones in ten are no classes: numbers of rows, names, or a regression target in whole numbers. A
+    few rows for each of many classes are enough, and up to 20 labels may all differ.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,)
+        Numbers or strings, none of them missing.
+
+    Returns
+    -------
+    classes : bool
+    """
+    if labels.dtype.kind == "f" and is_continuous(labels):
+        return False
+    return len(labels) <= 20 or 10 * len(np.unique(labels)) <= 9 * len(labels)
+
+
+def no_classes(labels: np.ndarray) -> str:
+    """Why `are_classes` denies it, in words.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,)
+
+    Returns
+    -------
+    reason : str
+        A sentence.
+    """
+    if labels.dtype.kind == "f" and (fractions := labels[labels != np.floor(labels)]).size:
+        return f"There are numbers such as {fractions[0]:.6g}, which are no classes."
+    example = f"{labels[0]:g}" if labels.dtype.kind == "f" else labels[0]
+    count = len(np.unique(labels))
+    return f"{count} different labels on {len(labels)} rows, such as {example}, are too many to be classes."
+
+
 def row_domains(y: Any, sample_domain: Any, n_samples: int) -> np.ndarray:
     """Domain of each row, from `sample_domain` where it is given and from the marks of y otherwise.
 
@@ -445,14 +487,14 @@ def _with_labels(y: np.ndarray, source: np.ndarray, codes: np.ndarray) -> Domain
     _refuse_no_labels(known)
     if known.dtype.kind == "f" and np.isinf(known).any():
         raise ValueError("y contains infinity: class labels and regression targets must be finite.")
-    kind = type_of_target(known, input_name="y")
-    if kind == "continuous":
-        if source.all():
+    if known.ndim == 1 and known.dtype.kind in "iufOUS" and not are_classes(known):
+        if source.all() or known.dtype.kind in "OUS":
             raise ValueError(
-                "Unknown label type: continuous. y must hold classes. To adapt features ahead of a regressor, mark the "
-                "target rows of y with NaN or pass sample_domain."
+                f"Unknown label type: continuous. {no_classes(known)} y must hold classes. To adapt features ahead of "
+                "a regressor, mark the target rows of y with NaN or pass sample_domain."
             )
-        return Domains(source, codes, np.empty(0), labels, known)
+        return Domains(source, codes, np.empty(0), labels, known.astype(float))
+    kind = type_of_target(known, input_name="y")
     if kind not in ("binary", "multiclass"):
         raise ValueError(f"Unknown label type: {kind}. y must hold one class label per row.")
     classes, labels[source] = np.unique(known, return_inverse=True)

@@ -22,6 +22,7 @@ from shallowda.core.contract import (
     known_labels,
     label_array,
     labels_among,
+    no_classes,
     read_domains,
     warn_without_target,
 )
@@ -112,8 +113,11 @@ class DomainAware(BaseEstimator):
                 f"{name} requires y to be passed, but the target y is None: give the source's class labels."
             )
         domains = self._domains(y, sample_domain, X.shape[0])
-        if domains.continuous and self._requires_labels:
-            raise ValueError(f"Unknown label type: continuous. {name} needs class labels on the source rows.")
+        if domains.values is not None and self._requires_labels:
+            raise ValueError(
+                f"Unknown label type: continuous. {no_classes(domains.values)} {name} needs class labels on the source "
+                "rows."
+            )
         if not domains.has_target:
             warn_without_target(f"{name} was fitted without target rows, so nothing is adapted.", y, sample_domain)
         params = self._params_of_base(domains, y, sample_domain, params, method)

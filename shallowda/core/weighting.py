@@ -13,7 +13,7 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, has_fit_parameter
 
-from shallowda.core.contract import Domains, labels_among, read_domains, read_values, value_array
+from shallowda.core.contract import Domains, labels_among, no_classes, read_domains, read_values, value_array
 from shallowda.core.estimator import DomainAware, base_has, computing, for_base, labels_to_score
 from shallowda.core.messages import warn_source_score
 from shallowda.kernels.arrays import Array, to_numpy
@@ -99,10 +99,10 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         if y is not None and self._regresses:
             return read_values(y, sample_domain, n_rows)
         domains = read_domains(y, sample_domain, n_rows)
-        if domains.continuous:
+        if domains.values is not None:
             raise ValueError(
-                f"Unknown label type: continuous. The estimator of {type(self).__name__} is a classifier; pass a "
-                "regressor as estimator."
+                f"Unknown label type: continuous. {no_classes(domains.values)} The estimator of {type(self).__name__} "
+                "is a classifier; pass a regressor as estimator."
             )
         return domains
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import shlex
 from collections import Counter
@@ -22,6 +23,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 import numpy as np
 
 from shallowda.core.columns import column_order, listed
+from shallowda.core.contract import is_continuous
 from shallowda.datasets._files import (
     FEATURES,
     LABELS,
@@ -85,8 +87,8 @@ class Table(NamedTuple):
     X : ndarray of shape (n, d), float32 or float64; object where some features are categories
         Finite, or NaN where values may be missing. Categories are str, or NaN. Of an .npy file perhaps a read-only
         memory map.
-    y : ndarray of shape (n,), int64 or str, or None
-        Labels, if any were read.
+    y : ndarray of shape (n,), int64, float64 or str, or None
+        Labels, if any were read: float64 where they are numbers with fractions, str where some are missing.
     names : list of str or None
         Names of the features, where the file has them.
     ids : ndarray of shape (n,), str, or None
@@ -158,6 +160,7 @@ def read_table(
     part: str = "",
     option: str = "--features",
     text: Collection[str | int] = (),
+    unlabelled: bool = False,
     missing: bool = False,
 ) -> Table:
     """Read the rows of one domain.
@@ -189,6 +192,8 @@ def read_table(
     text : collection of str or int, default=()
         Features that are categories, by their columns or by their places among the features; `ALL_TEXT` is all that
         are no numbers.
+    unlabelled : bool, default=False
+        Whether labels may be missing; they are "" then.
     missing : bool, default=False
         Whether values may be missing.
 
@@ -212,7 +217,7 @@ def read_table(
         table = table._replace(X=_finite(table.X, table.names, table.text, missing))
         if _is_file_of_labels(labels, table.columns):
             table = table._replace(y=_label_file(Path(str(labels)), len(table.X)))
-        if table.y is not None and table.y.dtype.kind == "U" and "" in table.y:
+        if not unlabelled and table.y is not None and table.y.dtype.kind == "U" and "" in table.y:
             raise ValueError(f"row {int(np.argmax(table.y == '')) + 1} has no label. Leave such rows out.")
         return table
 
@@ -379,12 +384,9 @@ def _read_by_pyarrow(
     single = len(columns) == 1
     types = dict.fromkeys([columns[place] for place in numbers], pyarrow.float64())
     types |= dict.fromkeys([columns[place] for place in texts], pyarrow.string())
-    file = text.file
-    file.seek(0)
-    content = io.BytesIO(file.read().rstrip() + b"\n") if single else file
     try:
         table = pyarrow.csv.read_csv(
-            content,
+            _for_arrow(text.file, stripped=single),
             read_options=pyarrow.csv.ReadOptions(column_names=columns, skip_rows=skip),
             parse_options=pyarrow.csv.ParseOptions(delimiter=text.delimiter, ignore_empty_lines=not single),
             convert_options=pyarrow.csv.ConvertOptions(
@@ -397,6 +399,23 @@ def _read_by_pyarrow(
     for i, place in enumerate(numbers):
         X[:, i] = table.column(columns[place]).to_numpy()
     return X, [table.column(columns[place]).to_pylist() for place in texts]
+
+
+def _for_arrow(file: IO[bytes], *, stripped: bool) -> Any:
+    """The same bytes for Arrow, without empty lines at their end if `stripped`.
+
+    Threads of Arrow may still be reading, or letting go of what they read from, when an error ends the interpreter. One
+    that needs the interpreter then, as for a file or bytes of Python, aborts the process: nothing of Python for them.
+    """
+    import pyarrow
+
+    if isinstance(file, io.BufferedReader) and not stripped:
+        return pyarrow.OSFile(os.fsencode(file.name))
+    file.seek(0)
+    sink = pyarrow.BufferOutputStream()
+    for part in [file.read().rstrip(), b"\n"] if stripped else iter(partial(file.read, 2**20), b""):
+        sink.write(part)
+    return pyarrow.BufferReader(sink.getvalue())
 
 
 def _advised(trouble: str, name: str, roles: _Roles) -> str:
@@ -522,25 +541,43 @@ def _labels(column: Any) -> np.ndarray:
     import pyarrow.types as is_type
 
     if column.null_count:
-        row = column.is_null().to_pylist().index(True) + 1
-        raise ValueError(f"row {row} has no label. Leave such rows out.")
+        return _beside_missing(_labels(column.drop_null()), ~np.array(column.is_null().to_pylist()))
     if is_type.is_boolean(column.type) or is_type.is_integer(column.type) or is_type.is_floating(column.type):
         return _clean(column.to_numpy())
     return _whole(np.char.strip(np.array(column.cast(pyarrow.string()).to_pylist(), dtype=str)))
 
 
 def _clean(labels: np.ndarray) -> np.ndarray:
-    """Labels as integers or text; booleans as pandas writes them into text."""
-    return labels.astype(str) if labels.dtype == bool else _clean_labels(labels)
+    """Labels as numbers or text; booleans as pandas writes them into text."""
+    if labels.dtype == bool:
+        return labels.astype(str)
+    if labels.dtype.kind != "f":
+        return _clean_labels(labels)
+    if not (known := ~np.isnan(labels)).all():
+        return _beside_missing(_clean(labels[known]), known)
+    return labels.astype(np.float64) if np.isfinite(labels).all() and is_continuous(labels) else _clean_labels(labels)
 
 
 def _whole(labels: np.ndarray) -> np.ndarray:
-    """Integers where each label is written as a whole number, as 7 and 7.0 but not 07; else the texts."""
-    if not all(map(_NUMBER.fullmatch, labels.tolist())):
+    """Numbers where each label is written as one, but not where all are whole and one is written as 07; else texts."""
+    if not (known := labels != "").all():
+        return _beside_missing(_whole(labels[known]), known)
+    if not all(map(is_number, labels.tolist())):
         return labels
     numbers = labels.astype(np.float64)
-    whole = np.array_equal(numbers, np.round(numbers)) and bool(np.all(np.abs(numbers) < 2**53))
-    return numbers.astype(np.int64) if whole else labels
+    if not np.isfinite(numbers).all():
+        return labels
+    if is_continuous(numbers):
+        return numbers
+    exact = all(map(_NUMBER.fullmatch, labels.tolist())) and bool(np.all(np.abs(numbers) < 2**53))
+    return numbers.astype(np.int64) if exact else labels
+
+
+def _beside_missing(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Labels of the rows where one is known, as text, and "" for the others."""
+    texts = np.full(len(known), "", dtype=object)
+    texts[known] = labels.astype(str)
+    return texts.astype(str)
 
 
 def _pyarrow(purpose: str) -> ModuleType:

@@ -21,19 +21,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pyarrow
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import scipy.io
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import dump_svmlight_file, load_wine
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline as make_plain_pipeline
 from sklearn.preprocessing import Normalizer, OneHotEncoder
 from typer.testing import CliRunner
 
 import shallowda
-from shallowda import ARTL, CORAL, JDA, all_methods, make_pipeline, pack_domains
+from shallowda import ARTL, CORAL, JDA, KMM, all_methods, make_pipeline, pack_domains
 from shallowda.cli import app
 from shallowda.commands.columns import encode
 from shallowda.datasets._text import Text
@@ -305,7 +307,7 @@ def test_labels_are_as_they_are_written(tmp_path):
         (["1.0", "2.0", "1.0"], np.array([1, 2, 1])),
         (["-1", "1", "1"], np.array([-1, 1, 1])),
         (["07", "08", "07"], np.array(["07", "08", "07"])),
-        (["1.5", "2", "2"], np.array(["1.5", "2", "2"])),
+        (["1.5", "2", "2"], np.array([1.5, 2.0, 2.0])),
         (["true", "false", "NA"], np.array(["true", "false", "NA"])),
     ]:
         write_csv(tmp_path / "t.csv", ["a", "class"], [[i, text] for i, text in enumerate(texts)])
@@ -901,6 +903,22 @@ def test_empty_lines_of_one_column(tmp_path):
     assert read_table(path).X.tolist() == [[1, 2], [3, 4]]
 
 
+@pytest.mark.parametrize(("text", "by_name"), [("a,b\n1,2\n", True), ("a,b\n1,2\n", False), ("a\n1\n", True)])
+def test_nothing_of_python_is_read_by_threads_of_arrow(tmp_path, monkeypatch, text, by_name):
+    # an error may end the interpreter while they read: a file or bytes of Python would abort the process, sometimes
+    read_csv, sources = pyarrow.csv.read_csv, []
+    keep = lambda file, **options: sources.append(file) or read_csv(file, **options)  # noqa: E731
+    monkeypatch.setattr("pyarrow.csv.read_csv", keep)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    held = pyarrow.total_allocated_bytes()
+    assert read_table(path if by_name else "-").X.tolist() == [[1, 2][: text.count(",") // 2 + 1]]
+    (file,) = sources
+    assert isinstance(file, pyarrow.NativeFile)
+    assert isinstance(file, pyarrow.OSFile) or pyarrow.total_allocated_bytes() > held  # the bytes are Arrow's own
+
+
 def test_true_labels_that_are_no_class(files, invoke):
     np.savez("other.npz", X=XT, y=CLASSES[TRUE])
     invoke("adapt", "source.npz", "target.npz", "--method", "CORAL", "--model", "m.skops")
@@ -908,6 +926,60 @@ def test_true_labels_that_are_no_class(files, invoke):
         done = invoke(*arguments, "--evaluate", "y")
         assert (done.exit_code, done.stdout) == (2, "")
         assert "cat, dog, eel are no class of the model, whose classes are 0, 1, 2" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
+def test_labels_that_are_no_classes(files, invoke, kind):
+    values = XS @ [1.0, 2.0, 0.0, -1.0] + 0.25
+    columns = {f"x{i}": column for i, column in enumerate(XS.T)}
+    for name, labels in {"values": values, "ids": np.arange(60) * 7, "few": np.arange(60) // 2}.items():
+        path = files / f"{name}.{kind}"
+        if kind == "csv":
+            write_csv(path, [*columns, "y"], np.column_stack([XS, labels.astype(object)]).tolist())
+        elif kind == "parquet":
+            pyarrow.parquet.write_table(pyarrow.table(columns | {"y": labels}), path)
+        else:
+            np.savez(path, X=XS, y=labels)
+        domains = np.repeat([0, -1], [60, 40])
+        y = np.r_[labels, np.full(40, labels[0])]
+        done = invoke("adapt", path.name, "Xt.npy", "--method", "CORAL")
+        if name == "few":  # two rows of each of 30 classes
+            assert done.exit_code == 0, done.stderr
+            CORAL().fit(np.r_[XS, XT], y, sample_domain=domains)
+            continue
+        reason = f"such as {'0, are too many' if name == 'ids' else f'{values[0]:.6g}, which are no classes'}"
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"Error: {path.name}: y: ")
+        assert reason in done.stderr
+        assert "--method KMM --set estimator=Ridge" in done.stderr
+        with pytest.raises(ValueError, match=reason):  # and so it is in Python
+            JDA().fit(np.r_[XS, XT], y, sample_domain=domains)
+        assert "Note: y is not looked at: " in invoke("diagnose", path.name, "Xt.npy").stderr
+
+
+def test_numbers_are_predicted_by_a_regressor_that_was_named(files, invoke):
+    values, truth = (X @ [1.0, 2.0, 0.0, -1.0] for X in (XS, XT))
+    np.savez("source.npz", X=XS, y=values)
+    np.savez("target.npz", X=XT, y=np.where(np.arange(40) < 10, np.nan, truth))
+    named = ["--method", "KMM", "--set", "estimator=Ridge", "--scale", "none"]
+    done = invoke("adapt", "source.npz", "target.npz", *named, "--evaluate", "y", "--model", "m.skops")
+    assert done.exit_code == 0, done.stderr
+    rows = table(done.stdout)
+    X, y, domains = pack_domains(XS, values, XT)
+    expected = KMM(estimator=Ridge()).fit(X, y, sample_domain=domains).predict(XT)
+    np.testing.assert_allclose([float(row["prediction"]) for row in rows], expected, rtol=1e-12)
+    assert {row["confidence"] for row in rows} == {""}
+    again = json.loads(invoke("predict", "m.skops", "target.npz", "--evaluate", "y", "--json").stdout)
+    assert again["evaluated"] == 30
+    assert again["r2"] == pytest.approx(r2_score(truth[10:], expected[10:]))
+    assert again["mean_absolute_error"] == pytest.approx(np.abs(truth - expected)[10:].mean())
+    assert f"R2 on the 30 rows whose label is known: {again['r2']:.3f}; of the source alone: " in done.stderr
+    assert (
+        f"Mean absolute error on the 30 rows whose label is known: {again['mean_absolute_error']:.4g};" in done.stderr
+    )
+    done = invoke("adapt", "source.csv", "target.csv", "--drop", "who", "--method", "Ridge")
+    assert done.exit_code == 2
+    assert "source.csv: label holds 'cat' and the like, and Ridge (standard) predicts numbers." in done.stderr
 
 
 def test_booleans_are_written_as_pandas_does(files):
