@@ -722,7 +722,8 @@ def test_a_file_that_is_no_model(files, invoke):
         done = invoke("predict", name, "Xt.npy")
         assert done.exit_code == 2
         assert f"Error: {name} is no model file" in done.stderr
-    shallowda.save(CORAL(), "unfitted.skops")
+    with pytest.warns(UserWarning, match="not fitted"):
+        shallowda.save(CORAL(), "unfitted.skops")
     done = invoke("predict", "unfitted.skops", "Xt.npy")
     assert "CORAL that was not fitted" in done.stderr
     assert not Path("sprung").exists()
@@ -957,6 +958,7 @@ def test_labels_that_are_no_classes(files, invoke, kind):
         assert "Note: y is not looked at: " in invoke("diagnose", path.name, "Xt.npy").stderr
 
 
+@pytest.mark.filterwarnings("ignore:KMM. the weights of:UserWarning")
 def test_numbers_are_predicted_by_a_regressor_that_was_named(files, invoke):
     values, truth = (X @ [1.0, 2.0, 0.0, -1.0] for X in (XS, XT))
     np.savez("source.npz", X=XS, y=values)
