@@ -130,6 +130,15 @@ def test_more_features_than_rows_is_the_dense_problem():
     same_up_to_signs(np.hstack([jgsa.source_components_, jgsa.components_]).T, np.vstack([A, B]))
 
 
+def test_signs_do_not_depend_on_the_basis_of_the_span():
+    rng = np.random.RandomState(0)
+    rows, marks, _ = pack_domains(rng.randn(14, 60), np.arange(14) % 2, rng.randn(11, 60))
+    jgsa, order = JGSA(6, max_iter=1).fit(rows, marks), rng.permutation(25)
+    again = JGSA(6, max_iter=1).fit(rows[order], marks[order])
+    np.testing.assert_allclose(again.components_, jgsa.components_, atol=1e-9)
+    np.testing.assert_allclose(again.source_components_, jgsa.source_components_, atol=1e-9)
+
+
 def test_krylov_passes_find_the_labels_and_maps_of_dense_ones(monkeypatch):
     rng = np.random.RandomState(1)
     means = rng.randn(4, 120)
