@@ -186,6 +186,16 @@ def test_root_of_a_centred_kernel_matrix():
     np.testing.assert_allclose(K @ components.T + intercept, found.rows @ A, atol=1e-6)
 
 
+def test_round_off_of_a_kernel_matrix_is_no_direction():
+    flat = np.random.RandomState(0).randn(40, 2) + 3
+    for dtype in (np.float32, np.float64):
+        assert kernel_coordinates((flat @ flat.T).astype(dtype)).rows.shape == (40, 2)
+    after = kernel_coordinates(
+        Kernel("rbf", gamma=0.05)(flat)
+    ).after  # constants of new kernel values have no part in it
+    np.testing.assert_allclose(after.sum(axis=0) / np.abs(after).sum(axis=0), 0, atol=1e-14)
+
+
 def test_a_constant_kernel_has_no_root():
     assert kernel_coordinates(np.ones((5, 5))).rows.shape == (5, 0)
 

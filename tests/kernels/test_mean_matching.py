@@ -121,6 +121,7 @@ def test_order_and_copies_do_not_matter():
     np.testing.assert_array_equal(match_means(source[order], target[::-1], kernel).weights, plain[order])
     np.testing.assert_array_equal(plain[10:20], plain[:10])
     assert plain[20] == plain[21]
+    assert mean_matching._distinct(source)[0].shape == (49, 2)  # ten copies, and a zero with two signs
     twice = match_means(np.r_[source, source], np.r_[target, target], kernel, slack=0.5).weights
     np.testing.assert_allclose(twice[:60], match_means(source, target, kernel, slack=0.5).weights, rtol=1e-6, atol=1e-6)
 

@@ -72,8 +72,9 @@ class EasyTL(DomainClassifier):
 
     The paper labels the rows it was given. For others the multipliers of the programme decide: a row belongs to the
     class of smallest ``distance - price``. On the target rows of `fit` that is the assignment itself, so that
-    ``predict`` gives `pseudo_labels_` again, unless another assignment has the same sum of distances. Prices are not
-    unique: those in the midst of what is possible are taken.
+    ``predict`` gives `pseudo_labels_` again, unless another assignment has the same sum of distances, as is the rule
+    where rows have moved along a line (one feature). Prices are not unique: those in the midst of what is possible are
+    taken.
 
     Cost, beside the alignment's: n d for the class means, nt C d for the distances, of which nt C are kept in float64
     during `fit`; the repair sorts nt rows C times and solves an assignment of C classes to at most C^2 rows.

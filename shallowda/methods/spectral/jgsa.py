@@ -314,8 +314,9 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
         rank = solution.maps.shape[1]
         if rank < self.n_components:
             warn(
-                f"n_components={self.n_components} exceeds the number of dimensions of the rows, or of directions in "
-                f"which the target or the class means of the source vary; {rank} components are kept.",
+                f"n_components={self.n_components} exceeds the rank {rank} of the problem, which is the number of "
+                "dimensions of the rows, or of directions in which the target or the class means of the source vary; "
+                f"{rank} components are kept.",
             )
         A, B = shared.space.halves(solution.maps)
         self.source_components_, self.source_intercept_ = shared.coordinates.lift(A)

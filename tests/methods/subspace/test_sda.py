@@ -316,6 +316,19 @@ def test_scaling_by_a_variance_near_zero_is_announced():
         SDA(1).fit(rows, marks)
 
 
+@pytest.mark.parametrize(("narrow", "said"), [(0.2, True), (0.4, False)])
+def test_tenfold_variance_is_what_is_announced(narrow, said):
+    rng = np.random.default_rng(0)
+    coordinates, turn = rng.normal(size=(60, 2)), np.array([[np.cos(0.3), np.sin(0.3)], [-np.sin(0.3), np.cos(0.3)]])
+    left, right = coordinates * [3, narrow], coordinates * [3, 1] @ turn
+    rows, marks, _ = pack_domains(left, np.arange(60) % 2, right)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mapped, target = covariances(SDA(2).fit(rows, marks), left, right)
+    assert (mapped[1, 1] / target[1, 1] > 10) == said
+    assert [f"{mapped[1, 1] / target[1, 1]:.3g} times" in str(warning.message) for warning in caught] == [True] * said
+
+
 @pytest.mark.parametrize(("settings", "named"), [({"exact": "yes"}, "exact"), ({"n_components": 0}, "n_components")])
 def test_parameters_that_make_no_sense(settings, named):
     with pytest.raises(ValueError, match=f"The '{named}' parameter of SDA must be"):
