@@ -33,7 +33,8 @@ from shallowda.core.enclosing import accepts_domains, domain_readers_inside, war
 from shallowda.core.estimator import DomainAware, labels_to_score
 from shallowda.core.fit_params import params_of_source
 from shallowda.core.moment_adapter import MomentAdapter
-from shallowda.core.rows import computed
+from shallowda.core.parameters import HintedParameters
+from shallowda.core.rows import computed, naming_column
 
 __all__ = [
     "LabeledOnly",
@@ -81,7 +82,7 @@ def _learns_in_parts(self: PerDomain) -> bool:
     return True
 
 
-class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
+class PerDomain(HintedParameters, TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     """One copy of a transformer for each domain, as for z-scores per domain.
 
     Each source domain and the target get a transformer fitted on their own rows. Rows to `transform` are target rows
@@ -125,7 +126,8 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     def _validated(self, X: ArrayLike, reset: bool) -> np.ndarray:
         # whether NaN is welcome is the transformer's to say: an imputer may stand at the head of a pipeline
         allowed = [np.float64, np.float32]
-        return validate_data(self, computed(X), dtype=allowed, ensure_all_finite="allow-nan", reset=reset)
+        with naming_column(X):
+            return validate_data(self, computed(X), dtype=allowed, ensure_all_finite="allow-nan", reset=reset)
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> PerDomain:
         """Fit one transformer per domain.
@@ -341,7 +343,7 @@ def _inner_has(method: str) -> Any:
     return check
 
 
-class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
+class LabeledOnly(HintedParameters, MetaEstimatorMixin, BaseEstimator):
     """An estimator trained on the labelled rows only.
 
     In a pipeline whose target rows come with labels, pass `sample_domain` to this step too: without it, every labelled
@@ -594,6 +596,8 @@ def make_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> skl
     ------
     ValueError
         If the last step holds adapters beside parts that cannot be wrapped (an ensemble over both, for example).
+    TypeError
+        If a step resamples rows, as those of imbalanced-learn do: it goes inside the last step.
 
     Examples
     --------
@@ -604,6 +608,15 @@ def make_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> skl
     >>> [name for name, _ in pipe.steps]
     ['perdomain', 'coral', 'logisticregression']
     """
+    for step in steps:
+        resampler = step.estimator if isinstance(step, LabeledOnly) else step
+        if hasattr(resampler, "fit_resample"):
+            name = type(resampler).__name__
+            raise TypeError(
+                f"{name} changes the number of rows, which no step may do while target rows pass through. Resample "
+                "the labelled rows only, inside the last step, which make_pipeline puts into LabeledOnly: "
+                f"make_pipeline(..., imblearn.pipeline.make_pipeline({name}(...), classifier))."
+            )
     pipeline = sklearn.pipeline.make_pipeline(*steps, memory=memory, verbose=verbose)
     *before, (name, last) = pipeline.steps
     pipeline.steps = [*((key, supervised_on_source(step)) for key, step in before), (name, on_source(last))]

@@ -29,6 +29,7 @@ from shallowda.core.contract import (
 from shallowda.core.fit_params import params_of_source
 from shallowda.core.messages import warn_source_score
 from shallowda.core.nearest import OneNearestNeighbor
+from shallowda.core.parameters import HintedParameters
 from shallowda.core.rows import read_only, require_range, validated_rows
 from shallowda.kernels.arrays import (
     Array,
@@ -74,7 +75,7 @@ def computing(*rows: Array, fitted: int = 0) -> Iterator[None]:
         yield
 
 
-class DomainAware(BaseEstimator):
+class DomainAware(HintedParameters, BaseEstimator):
     """An estimator fitted on the rows of both domains under the contract of `shallowda.core.contract`."""
 
     __metadata_request__fit = {"sample_domain": True}

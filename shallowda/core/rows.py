@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from shallowda.core.columns import aligned_tables
 from shallowda.kernels.arrays import Array, is_foreign, is_lazy, library, namespace
 from shallowda.kernels.moments import row_blocks
 
-__all__ = ["computed", "read_only", "require_range", "two_samples", "validated_rows"]
+__all__ = ["computed", "naming_column", "read_only", "require_range", "two_samples", "validated_rows"]
 
 _POWERS = {4: {4: 17, 8: 70}, 2: {4: 17, 8: 150}}  # by degree and bytes of a number: exponent that sums of powers allow
 
@@ -61,6 +63,45 @@ def computed(X: Any, name: str = "X") -> Any:
     return X
 
 
+@contextmanager
+def naming_column(X: Any, name: str = "X") -> Iterator[None]:
+    """Where rows are not to be converted to numbers, say which column holds what.
+
+    Parameters
+    ----------
+    X : array-like
+    name : str, default="X"
+        Of the argument, for messages.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        for column, values in _columns(X):
+            for value in values.tolist() if values.dtype.kind in "OUS" else ():
+                if isinstance(value, (str, bytes)) and not _is_number(value):
+                    raise ValueError(
+                        f"{name} must hold numbers, and its column {column!r} holds text such as {value!r}. Leave the "
+                        "column out, or encode it first (sklearn.preprocessing.OneHotEncoder or OrdinalEncoder)."
+                    ) from error
+        raise
+
+
+def _columns(X: Any) -> Iterator[tuple[Any, np.ndarray]]:
+    """Names and values of the columns; numbers stand for names where there are none."""
+    if hasattr(X, "columns"):
+        yield from ((column, np.asarray(X[column]).ravel()) for column in X.columns)
+    elif (array := np.asarray(X)).ndim == 2:
+        yield from enumerate(array.T)
+
+
+def _is_number(text: str | bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> Array:
     """Finite floating-point rows with the number of features that the estimator was fitted with.
 
@@ -86,7 +127,8 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) ->
     """
     X = computed(X)
     if not is_foreign(X):
-        with np.errstate(over="ignore", invalid="ignore"):  # sums of large numbers, by which NaN are looked for
+        # sums of large numbers, by which NaN are looked for
+        with np.errstate(over="ignore", invalid="ignore"), naming_column(X):
             return validate_data(estimator, X, dtype=[np.float64, np.float32], reset=reset, ensure_min_samples=min_rows)
     xp, name = namespace(X), type(estimator).__name__
     if len(X.shape) != 2:
@@ -174,8 +216,10 @@ def two_samples(Xs: ArrayLike, Xt: ArrayLike, at_least: int = 1) -> tuple[np.nda
     """
     Xs, Xt = aligned_tables([computed(Xs, "Xs"), computed(Xt, "Xt")], ["Xs", "Xt"])
     with np.errstate(over="ignore", invalid="ignore"):  # as above
-        Xs = check_array(Xs, dtype=np.float64, ensure_min_samples=at_least, input_name="Xs")
-        Xt = check_array(Xt, dtype=np.float64, ensure_min_samples=at_least, input_name="Xt")
+        with naming_column(Xs, "Xs"):
+            Xs = check_array(Xs, dtype=np.float64, ensure_min_samples=at_least, input_name="Xs")
+        with naming_column(Xt, "Xt"):
+            Xt = check_array(Xt, dtype=np.float64, ensure_min_samples=at_least, input_name="Xt")
     if Xs.shape[1] != Xt.shape[1]:
         raise ValueError(f"Xs has {Xs.shape[1]} features and Xt {Xt.shape[1]}; they must agree.")
     require_range(Xs, "Xs", degree=2)

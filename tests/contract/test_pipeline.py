@@ -40,6 +40,29 @@ def zscores(rows):
     return (rows - rows.mean(axis=0)) / rows.std(axis=0)
 
 
+class Twice(BaseEstimator):
+    """A resampler as imbalanced-learn has them."""
+
+    def fit_resample(self, X, y):
+        return np.repeat(X, 2, axis=0), np.repeat(y, 2)
+
+
+class ResampledPipeline(sklearn.pipeline.Pipeline):
+    """What imbalanced-learn's pipeline does: it resamples in `fit` alone."""
+
+    def fit(self, X, y):
+        (_, resampler), (_, last) = self.steps
+        last.fit(*resampler.fit_resample(X, y))
+        return self
+
+    def predict(self, X):
+        return self.steps[-1][1].predict(X)
+
+    @property
+    def classes_(self):
+        return self.steps[-1][1].classes_
+
+
 class TestPerDomain:
     def test_an_imputer_at_the_head_of_a_pipeline_sees_missing_values(self, problem):
         X = problem.X.copy()
@@ -349,6 +372,22 @@ class TestMakePipeline:
         ours = make_pipeline(CORAL(ridge=0.1), KNeighborsClassifier()).fit(problem.X, problem.y)
         assert list(ours.classes_) == [0, 1, 2]
         assert ours.score(problem.Xt, problem.yt) > 0.9
+
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    def test_resampling_goes_inside(self, problem, place):
+        """imbalanced-learn's pipeline of resampler and classifier is one estimator, fitted on labelled rows."""
+        steps = [StandardScaler(), CORAL(), LogisticRegression()]
+        for resampler in (Twice(), LabeledOnly(Twice())):
+            with pytest.raises(
+                TypeError, match=r"Twice changes the number of rows.*make_pipeline\(Twice\(\.\.\.\), class"
+            ):
+                make_pipeline(*steps[:place], resampler, *steps[place:])
+        pipe = make_pipeline(*steps[:2], ResampledPipeline([("twice", Twice()), ("last", Recorder())]))
+        pipe.fit(problem.X, problem.y)
+        assert list(pipe.classes_) == [0, 1, 2]
+        X, y, _ = pipe[-1].estimator_.steps[-1][1].seen_
+        assert len(X) == len(y) == 2 * np.sum(problem.domain >= 0)
+        assert accuracy_score(problem.yt, pipe.predict(problem.Xt)) > 0.8
 
     def test_equals_the_steps_by_hand(self, problem):
         source = problem.domain >= 0

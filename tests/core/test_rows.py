@@ -1,13 +1,17 @@
 """Rows: equal ones among them, and what estimators inside may do to them."""
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from shallowda import ARTL, BDA, CORAL, JDA, TJM, TCAEstimator, pack_domains
+from shallowda import ARTL, BDA, CORAL, JDA, TJM, PerDomain, TCAEstimator, pack_domains
+from shallowda.diagnosis import DomainShiftReport
 from shallowda.kernels.copies import first_equal
+from shallowda.metrics import mmd
 
 KERNEL_METHODS = [TCAEstimator, JDA, BDA, TJM, ARTL]
 
@@ -94,3 +98,33 @@ def test_a_base_classifier_that_works_in_place_changes_nothing(kind):
     np.testing.assert_array_equal(model.predict(X), other.predict(X))
     if hasattr(model, "transform"):
         np.testing.assert_array_equal(model.fit_transform(X, y), other.fit_transform(X, y))
+
+
+class TestColumnsOfText:
+    """A column that is no number is named, by whatever reads rows."""
+
+    @pytest.fixture
+    def frame(self, problem):
+        frame = pd.DataFrame(problem.X, columns=list("abcdefgh"))
+        return frame.assign(e=np.where(np.arange(len(frame)) > 5, "high", "1.5"))
+
+    @pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame, "category"])
+    def test_in_frames(self, kind, frame, problem):
+        frame = frame.astype({"e": "category"}) if kind == "category" else kind(frame.to_dict("list"))
+        message = "X must hold numbers, and its column 'e' holds text such as 'high'"
+        for model in (CORAL(), PerDomain(StandardScaler()), make_pipeline(PerDomain(StandardScaler()), CORAL())):
+            with pytest.raises(ValueError, match=message):
+                model.fit(frame, problem.y)
+        source = problem.domain >= 0
+        parts = frame.filter(source) if kind is pl.DataFrame else frame[source], problem.Xt
+        for measure in (mmd, lambda Xs, Xt: DomainShiftReport(Xs, None, Xt)):
+            with pytest.raises(ValueError, match="Xs must hold numbers, and its column 'e'"):
+                measure(*parts)
+
+    def test_in_arrays(self, frame, problem):
+        with pytest.raises(ValueError, match="its column 4 holds text such as 'high'"):
+            CORAL().fit(frame.to_numpy(), problem.y)
+
+    def test_other_errors_are_left_alone(self, problem):
+        with pytest.raises(ValueError, match="NaN"):
+            CORAL().fit(pd.DataFrame(np.where(problem.X > 0, np.nan, problem.X)).astype(object), problem.y)

@@ -37,9 +37,9 @@ class CORAL(OneToOneFeatureMixin, MomentAdapter):
     Parameters
     ----------
     ridge : float >= 0, default=1.0
-        lambda of the paper, added to both covariances. Not scale free: 1 is meant for features of unit variance
-        (z-scored, see `PerDomain`); for others take a fraction of the mean variance. The larger, the less alignment. 0
-        uses the pseudo-inverse of the source covariance.
+        lambda of the paper (reg in other packages), added to both covariances. Not scale free: 1 is meant for features
+        of unit variance (z-scored, see `PerDomain`); for others take a fraction of the mean variance. The larger, the
+        less alignment. 0 uses the pseudo-inverse of the source covariance.
     align_mean : bool, default=True
         Also move the source mean to the target's. False is the published map, ``X A`` on rows as they are, meant for
         centred domains; with d > n and a small ridge it inflates an uncentred mean by ridge^{-1/2}.

@@ -51,7 +51,7 @@ class BDA(JDA):
         imbalanced classes. Published as such; but its terms do not vanish when class-conditionals agree, and depend on
         the origin: use centred data (a warning says when they are not).
     kernel : None, str or callable, default=None
-        See `JDA`.
+        None is the primal problem. See `JDA`.
     gamma : float, "median" or None, default="median"
         See `TCAEstimator`.
     degree : float, default=3

@@ -33,9 +33,10 @@ class TCAEstimator(SpectralAdapter, MomentAdapter):
     n_components : int, default=30
         Dimensions of the embedding. Capped at the rank of the centred data, with a warning.
     kernel : None, str or callable, default=None
-        None projects the features themselves (ridge on the d x k map). "linear" is the authors' dual problem on
-        ``K = X X^T`` (ridge on the n x k weights of the samples), which is a different problem. Further: any name of
-        scikit-learn's ``pairwise_kernels``, "precomputed" (X is the kernel matrix of all rows), or a callable.
+        None projects the features themselves: the primal problem (ridge on the d x k map). "linear" is the authors'
+        dual problem on ``K = X X^T`` (ridge on the n x k weights of the samples), which is a different problem.
+        Further: any name of scikit-learn's ``pairwise_kernels``, "precomputed" (X is the kernel matrix of all rows), or
+        a callable.
     gamma : float, "median" or None, default="median"
         Kernel width. "median": 1 / median squared distance (RBF), 1 / median L1 distance (Laplacian), 1 / median
         squared norm (polynomial, sigmoid). It sets the scale; try multiples of it too. None: scikit-learn's default for
@@ -47,9 +48,10 @@ class TCAEstimator(SpectralAdapter, MomentAdapter):
     kernel_params : dict, optional
         Keyword arguments of a callable kernel.
     ridge : float > 0, default=1.0
-        Weight of the ridge: mu of the 2011 paper, 1/mu of the IJCAI 2009 draft and of packages that put mu on the MMD
-        term. Larger means less adaptation, and it begins to matter where it reaches the squared mean gap in M's
-        scaling; much below, the gap is simply removed. Not scale free: it is meant for rows of unit norm.
+        Weight of the ridge: mu of the 2011 paper, lambda of later ones, 1/mu of the IJCAI 2009 draft and of packages
+        that put mu on the MMD term. Larger means less adaptation, and it begins to matter where it reaches the squared
+        mean gap in M's scaling; much below, the gap is simply removed. Not scale free: it is meant for rows of unit
+        norm.
     mmd_scaling : {"authors", "paper"}, default="authors"
         "authors" divides M by its Frobenius norm, as the code behind published accuracies does; "paper" does not. The
         two agree when ridge is changed by that factor, 1/ns + 1/nt.
