@@ -282,10 +282,9 @@ def _checked(path: Path) -> Path | io.BytesIO:
         for node in moved:
             node["__module__"] = _now(node)
         for node in _nodes(schema):
-            if node["__loader__"] not in _PLAIN and f"{node['__module__']}.{node['__class__']}" in known_types():
+            name, loader = f"{node['__module__']}.{node['__class__']}", node["__loader__"]
+            if (name in known_types() and loader not in _PLAIN) or (name == _DTYPE and loader != "DTypeNode"):
                 raise ValueError(f"the name {node['__class__']} stands where something is called")
-            if node["__loader__"] != "DTypeNode" and f"{node['__module__']}.{node['__class__']}" == _DTYPE:
-                raise ValueError("the name dtype stands where something else is made")
         size, free = 2 * _weight(schema, sizes, {}), available_memory()
         if size > free:  # twice: as read, and as an array
             raise ValueError(f"it unpacks to {size:.1e} bytes, and {free:.1e} are free")

@@ -246,6 +246,7 @@ ADDER = {
         made_by("PartialNode", f"{CORAL.__module__}.CORAL", content=ADDER),
         made_by("ListNode", REPORT, content=[]),
         made_by("TypeNode", f"{CORAL.__module__}.CORAL"),
+        made_by("ObjectNode", "numpy.dtype", content=mapped()),
     ],
     ids=lambda model: model["__loader__"],
 )

@@ -529,6 +529,22 @@ def test_columns_are_those_of_scikit_learn(raw, invoke):
     assert {entry["name"] for entry in about["features"]} == set(Xs.names)
 
 
+def test_categories_in_parquet_and_arrays(tmp_path):
+    colours = pyarrow.array(["red", None, "blue"])
+    columns = {"a": [1.0, None, 3.0], "colour": colours, "kind": colours.dictionary_encode(), "b": [True, None, False]}
+    pyarrow.parquet.write_table(pyarrow.table(columns | {"label": [0, 1, 0]}), tmp_path / "t.parquet")
+    found = read_table(tmp_path / "t.parquet", text=["all-text"], missing=True)
+    assert found.text == (1, 2)
+    assert found.X[[0, 2]].tolist() == [[1, "red", "red", 1], [3, "blue", "blue", 0]]
+    assert all(value != value for value in found.X[1])
+    with pytest.raises(ValueError, match=r"column 'colour' holds string, not numbers.*--one-hot colour"):
+        read_table(tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"row 2, column 'a' is missing .*--impute"):
+        read_table(tmp_path / "t.parquet", text=["all-text"])
+    np.save(tmp_path / "t.npy", [[1, 7.0], [np.nan, 8]])
+    assert read_table(tmp_path / "t.npy", text=["1"], missing=True).X[:, 1].tolist() == ["7", "8"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
