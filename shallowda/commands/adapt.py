@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +12,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from shallowda.commands import common
@@ -19,6 +19,8 @@ from shallowda.commands.common import STDOUT, say, say_json
 from shallowda.core.catalogue import SCALINGS, exported_names
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from shallowda.commands.predictions import Predictions, Truth
     from shallowda.diagnosis import DomainShiftReport
 
@@ -89,6 +91,9 @@ def adapt(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page about the shift and the predictions: .html.")
     ] = None,
+    no_diagnosis: Annotated[
+        bool, typer.Option("--no-diagnosis", help="Do not measure the shift, which often takes longer than the fit.")
+    ] = False,
     force: common.Force = False,
     as_json: common.AsJson = False,
 ) -> None:
@@ -99,10 +104,13 @@ def adapt(
 
     Files are .npz, .npy, .mat, .csv, .parquet, .h5 or .safetensors. Features are matched by name where both files have
     names. Predictions have the columns row (from 1), id, prediction and confidence: the largest class probability of a
-    classifier that learned from the source (not calibrated on the target), the share of the vote with --auto, the
-    margin of a classifier without probabilities (only its order means something), and empty for nearest neighbours,
-    which do not tell. With --json, predictions are in the JSON object unless --out says where they go.
+    classifier that learned from the source (not calibrated on the target), the share of the vote with --auto, how much
+    nearer the nearest neighbour is than any of another class, or the margin of a classifier without probabilities (only
+    the order of these two means something). Where a classifier does not tell, it is empty.
+    With --json, predictions are in the JSON object unless --out says where they go.
     """
+    import numpy as np
+
     from shallowda.commands import predictions
     from shallowda.datasets.tables import match_features, read_table
     from shallowda.persistence import unknown_types
@@ -135,7 +143,7 @@ def adapt(
     new = common.read_target(target, known, features_name, drop, labels=evaluate or None, ids=ids, missing=True)
     truth = predictions.read_truth(new.y, None if regresses else np.unique(ys))
     if new.unused:
-        say(f"Note: {known.labels!r} of {target} is not used. (--evaluate {known.labels} reports the accuracy.)")
+        common.say_unused(known.labels, target)
     new = new._replace(X=match_features(new, known.names, width, target, "the source"))
 
     X = np.concatenate([known.X, new.X])
@@ -146,16 +154,19 @@ def adapt(
     with common.working("Predicting"):
         found = predictions.predict(fitted, new)
     shift, alone, failed = None, None, dict[str, str]()
-    with common.working(LOOKING, failed):  # the fit is not lost when this fails
-        shift = _shift(known.X, None if regresses else ys, new.X, known.names)
+    if not no_diagnosis:
+        with common.working(LOOKING, failed):  # the fit is not lost when this fails
+            shift = _shift(known.X, None if regresses else ys, new.X, known.names)
     with common.working("Learning from the source alone", failed):
         alone = _source_only(pipeline).fit(known.X, ys).predict(new.X)
     if known.names:
         _name_features(fitted, known.names)
+    fitted.label_name_in_ = known.labels  # `predict` leaves out this column
 
     columns = found.columns(proba)
     about = _about(described, fitted, found, shift, alone, truth)
     about |= {"source": source, "target": target, "rows": len(new.X), "classes": found.classes, "failed": failed}
+    about["diagnosed"] = not no_diagnosis
     to_json = as_json and out == STDOUT
     writers: dict[str, Any] = {} if to_json else {"predictions": (out, lambda: predictions.write(columns, out))}
     if model is not None:
@@ -274,6 +285,8 @@ def _fit(model: Any, X: np.ndarray, y: np.ndarray, domains: np.ndarray) -> Any:
 
 def _targets(labels: np.ndarray, name: str, regressor: str) -> np.ndarray:
     """What is to be fitted: numbers for a regressor, else labels that are classes."""
+    import numpy as np
+
     from shallowda.core.contract import are_classes, no_classes
 
     if regressor and labels.dtype.kind == "U":
@@ -292,6 +305,8 @@ def _targets(labels: np.ndarray, name: str, regressor: str) -> np.ndarray:
 
 def _shift(Xs: np.ndarray, ys: np.ndarray | None, Xt: np.ndarray, names: list[str] | None) -> DomainShiftReport | None:
     """The shift, where there is enough to measure it."""
+    import numpy as np
+
     from shallowda.diagnosis import DomainShiftReport
 
     if min(len(Xs), len(Xt)) < 2 or not np.any(np.ptp(np.concatenate([Xs, Xt]), axis=0) > 0):
@@ -321,6 +336,7 @@ def _source_only(model: Any) -> Any:
 
 def _name_features(fitted: Any, names: Sequence[str]) -> None:
     """Keep the names with the model, as scikit-learn does where it is fitted on a DataFrame."""
+    import numpy as np
     from sklearn.pipeline import Pipeline
 
     from shallowda import LabeledOnly
@@ -343,7 +359,7 @@ def _about(
         "method": described,
         "confidence": found.kind,
         **found.summary(),
-        "changed": None if alone is None or not len(found.classes) else float(np.mean(found.labels != alone)),
+        "changed": None if alone is None or not len(found.classes) else float((found.labels != alone).mean()),
     }
     if truth is not None:
         about |= truth.scores(found.labels)
@@ -385,13 +401,15 @@ def _lines(about: Mapping[str, Any]) -> list[str]:
         lines.append(f"Nothing was adapted: {about['fallback']}.")
     lines += told_scores(about)
     shift = about["shift"]
+    if not about["diagnosed"]:
+        return lines
     if LOOKING in about["failed"]:
         return [*lines, "Shift: not measured."]
     if shift is None:
         return [*lines, "Shift: there are too few different rows to measure it."]
     size = f"p = {shift['p_value']:.2g}, AUC of a domain classifier {shift['auc']:.2f}"
     lines.append(f"Shift: {'found' if shift['found'] else 'none found'} ({size}).")
-    if np.isfinite(shift["source_accuracy"]):
+    if math.isfinite(shift["source_accuracy"]):
         lines.append(
             f"Source: a linear classifier is right on {shift['source_accuracy']:.1%} of held-out rows (mean over "
             "classes); the target has no labels to say so."

@@ -15,7 +15,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -54,6 +53,7 @@ __all__ = [
     "require",
     "say",
     "say_json",
+    "say_unused",
     "working",
     "write_all",
 ]
@@ -217,6 +217,8 @@ def plain(value: Any) -> Any:
     -------
     value : dict, list, str, int, float, bool or None
     """
+    import numpy as np
+
     if isinstance(value, Mapping):
         return {str(plain(key)): plain(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray):
@@ -426,6 +428,16 @@ def read_target(path: str, known: Table, features: str, drop: Collection[str] | 
     check_dropped(drop, known.columns, table.columns)
     check_used("--features", features, known.features or table.features)
     return table
+
+
+def say_unused(name: str, path: str) -> None:
+    """Say that there is a column of labels that is left out.
+
+    Parameters
+    ----------
+    name, path : str
+    """
+    say(f"Note: {name!r} of {path} is not used. (--evaluate {name} compares the predictions with it.)")
 
 
 def end(failed: Mapping[str, str]) -> None:

@@ -38,7 +38,8 @@ def predict(
 ) -> None:
     """Predict new rows with a saved model.
 
-    Rows are target rows. Features are matched to the model's by name where both have names, else by their order.
+    Rows are target rows. Features are matched to the model's by name where both have names, else by their order. The
+    column that held the labels when `adapt` made the model is left out.
     With --json, predictions are in the JSON object unless --out says where they go.
     """
     from shallowda import load
@@ -66,11 +67,14 @@ def predict(
         features=(chosen := common.once("--features", features)),
         ids=ids,
         drop=drop or (),
+        unused=getattr(fitted, "label_name_in_", ""),
         width=width,
         names=names,
         part="tar",
         missing=True,
     )
+    if table.unused:
+        common.say_unused(fitted.label_name_in_, file)
     common.check_dropped(drop, table.columns)
     common.check_used("--features", chosen, table.features)
     truth = predictions.read_truth(table.y, None if regresses else fitted.classes_)
