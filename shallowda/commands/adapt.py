@@ -124,11 +124,8 @@ def adapt(
     if source == target == STDOUT:
         raise ValueError("Only one of SOURCE and TARGET can be read from standard input.")
     pipeline, described = _build(method, auto, set_ or [], scale)
-    if proba and not hasattr(pipeline, "predict_proba"):
-        raise ValueError(
-            f"--proba: {described} has no class probabilities. JDA, CORAL and others "
-            "have them with --set estimator=LogisticRegression."
-        )
+    if proba:
+        predictions.check_proba(pipeline, described)
 
     features_name = common.once("--features", features)
     drop_here = [*(drop or ()), *([ids] if ids else [])]  # names of its rows are not written
@@ -213,8 +210,15 @@ def _build(method: str, auto: bool, settings: Sequence[str], scale: str) -> tupl
     made = _estimator(method, "--method")
     if not (isinstance(made, BaseEstimator) and (is_classifier(made) or is_regressor(made))):
         raise ValueError(f"--method: {method} is no classifier and no regressor. Methods are {', '.join(methods(''))}.")
+    made = _set(made, settings)
+    base = getattr(made, "estimator", None)
+    if method in known and base is not None and is_regressor(base) and not is_regressor(made):
+        name = type(base).__name__
+        raise ValueError(
+            f"--set estimator: {name} predicts numbers, and {method} needs a classifier. KMM takes either."
+        )
     scalers = {"unit-rows": Normalizer(), "per-domain": PerDomain(StandardScaler()), "standard": StandardScaler()}
-    steps = [*([scalers[chosen]] if chosen in scalers else []), _set(made, settings)]
+    steps = [*([scalers[chosen]] if chosen in scalers else []), made]
     return make_pipeline(*steps), f"{method} ({chosen})" if chosen != "none" else method
 
 

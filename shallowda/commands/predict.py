@@ -59,6 +59,8 @@ def predict(
     regresses = predictions.regresses(fitted)
     if not hasattr(fitted, "predict") or not hasattr(fitted, "n_features_in_" if regresses else "classes_"):
         raise ValueError(f"{model} holds a {type(fitted).__name__} that was not fitted to predict classes or numbers.")
+    if proba:
+        predictions.check_proba(fitted, str(model))
     width = int(fitted.n_features_in_)
     names = list(getattr(fitted, "feature_names_in_", ())) or None
     table = read_table(

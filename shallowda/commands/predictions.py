@@ -18,6 +18,7 @@ __all__ = [
     "Predictions",
     "Truth",
     "check_format",
+    "check_proba",
     "predict",
     "read_truth",
     "regresses",
@@ -260,6 +261,26 @@ def _is_graded(model: Any) -> bool:
     )
 
 
+def check_proba(model: Any, name: str) -> None:
+    """Refuse columns of class probabilities of a model that has none.
+
+    Parameters
+    ----------
+    model : estimator
+    name : str
+        What it is called.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not hasattr(model, "predict_proba"):
+        raise ValueError(
+            f"--proba: {name} has no class probabilities. JDA, CORAL and others have them with --set "
+            "estimator=LogisticRegression."
+        )
+
+
 def read_truth(truth: np.ndarray | None, classes: np.ndarray | None) -> Truth | None:
     """Labels to compare with, and where they are known: not where there is none, nor -1 unless it is a class.
 
@@ -292,7 +313,9 @@ def read_truth(truth: np.ndarray | None, classes: np.ndarray | None) -> Truth | 
         try:
             values[known] = truth[known].astype(np.float64)
         except ValueError as error:
-            raise ValueError(f"--evaluate: the model predicts numbers, and not every label is one: {error}.") from error
+            raise ValueError(
+                f"--evaluate: the model predicts numbers, and labels such as {texts[known].max()} are none."
+            ) from error
         return Truth(known, values)
     if strange := [name for name in np.unique(texts[known]).tolist() if name not in names]:
         raise ValueError(

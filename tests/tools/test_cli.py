@@ -251,11 +251,12 @@ def test_labels_are_as_they_are_written(tmp_path):
         (["1.0", "2.0", "1.0"], np.array([1, 2, 1])),
         (["-1", "1", "1"], np.array([-1, 1, 1])),
         (["07", "08", "07"], np.array(["07", "08", "07"])),
+        (["nan", "1", "2.0"], np.array(["", "1", "2"])),
         (["1.5", "2", "2"], np.array([1.5, 2.0, 2.0])),
         (["true", "false", "NA"], np.array(["true", "false", "NA"])),
     ]:
         write_csv(tmp_path / "t.csv", ["a", "class"], [[i, text] for i, text in enumerate(texts)])
-        found = read_table(tmp_path / "t.csv").y
+        found = read_table(tmp_path / "t.csv", missing=True).y
         np.testing.assert_array_equal(found, expected)
         assert found.dtype.kind == expected.dtype.kind
 
@@ -403,6 +404,7 @@ def test_a_file_that_is_no_model(files, invoke):
         (["--method", "JDA", "--scale", "units"], "did you mean 'unit-rows'?"),
         (["--auto", "--scale", "none"], "Leave --scale out"),
         (["--method", "ARTL", "--proba"], "has no class probabilities"),
+        (["--method", "CORAL", "--set", "estimator=Ridge"], "Ridge predicts numbers, and CORAL needs a classifier"),
         (["--method", "CORAL", "--labels", "kind"], "there is no column 'kind'; there are who, height"),
         (["--method", "CORAL", "--labels", "lable"], "did you mean 'label'?"),
         (["--method", "CORAL", "--drop", "how"], "--drop: there is no column 'how'"),
@@ -629,6 +631,13 @@ def test_a_model_knows_its_column_of_labels(files, invoke):
     told = invoke("predict", "m.skops", "labelled.csv", "--drop", "who", "--evaluate", "kind")
     assert "Note:" not in told.stderr
     assert "Accuracy: " in told.stderr
+
+
+def test_probabilities_of_a_model_that_has_none(files, invoke):
+    invoke("adapt", "source.npz", "target.npz", "--method", "ARTL", "--model", "m.skops")
+    done = invoke("predict", "m.skops", "target.npz", "--proba")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--proba: m.skops has no class probabilities" in done.stderr
 
 
 def test_without_the_diagnosis(files, invoke, monkeypatch):
