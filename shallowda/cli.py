@@ -6,6 +6,9 @@ It needs ``pip install "shallowda[cli]"``; `shallowda bench` alone is content wi
 from __future__ import annotations
 
 import sys
+from typing import Annotated
+
+from shallowda._version import __version__
 
 try:
     try:
@@ -32,8 +35,18 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        common.put(f"shallowda {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def shallowda() -> None:
+def shallowda(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version, and exit.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
     """Classical domain adaptation: from a labelled source to an unlabelled target."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +12,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from shallowda.commands import common
@@ -19,6 +19,8 @@ from shallowda.commands.common import STDOUT, say, say_json
 from shallowda.core.catalogue import SCALINGS, exported_names
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from shallowda.commands.predictions import Predictions, Truth
     from shallowda.diagnosis import DomainShiftReport
 
@@ -92,6 +94,9 @@ def adapt(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page about the shift and the predictions: .html.")
     ] = None,
+    no_diagnosis: Annotated[
+        bool, typer.Option("--no-diagnosis", help="Do not measure the shift, which often takes longer than the fit.")
+    ] = False,
     force: common.Force = False,
     as_json: common.AsJson = False,
 ) -> None:
@@ -102,10 +107,13 @@ def adapt(
 
     Files are .npz, .npy, .mat, .csv, .parquet, .h5 or .safetensors. Features are matched by name where both files have
     names. Predictions have the columns row (from 1), id, prediction and confidence: the largest class probability of a
-    classifier that learned from the source (not calibrated on the target), the share of the vote with --auto, the
-    margin of a classifier without probabilities (only its order means something), and empty for nearest neighbours,
-    which do not tell. With --json, predictions are in the JSON object unless --out says where they go.
+    classifier that learned from the source (not calibrated on the target), the share of the vote with --auto, how much
+    nearer the nearest neighbour is than any of another class, or the margin of a classifier without probabilities (only
+    the order of these two means something). Where a classifier does not tell, it is empty.
+    With --json, predictions are in the JSON object unless --out says where they go.
     """
+    import numpy as np
+
     from shallowda.commands import columns, predictions
     from shallowda.core.columns import listed
     from shallowda.datasets.tables import match_features, read_table
@@ -121,11 +129,8 @@ def adapt(
     if source == target == STDOUT:
         raise ValueError("Only one of SOURCE and TARGET can be read from standard input.")
     pipeline, described = _build(method, auto, set_ or [], scale)
-    if proba and not hasattr(pipeline, "predict_proba"):
-        raise ValueError(
-            f"--proba: {described} has no class probabilities. JDA, CORAL and others "
-            "have them with --set estimator=LogisticRegression."
-        )
+    if proba:
+        predictions.check_proba(pipeline, described)
 
     features_name = common.once("--features", features)
     drop_here = [*(drop or ()), *([ids] if ids else [])]  # names of its rows are not written
@@ -152,7 +157,7 @@ def adapt(
     )
     truth = predictions.read_truth(new.y, None if regresses else np.unique(ys))
     if new.unused:
-        say(f"Note: {new.unused!r} of {target} is not used. (--evaluate {new.unused} reports the accuracy.)")
+        common.say_unused(new.unused, target)
     new = new._replace(X=match_features(new, known.names, width, target, "the source"))
     known, new, encoder = columns.encode(known, new, impute, one_hot or ())
 
@@ -164,20 +169,24 @@ def adapt(
     with common.working("Predicting"):
         found = predictions.predict(fitted, new)
     shift, alone, failed = None, None, dict[str, str]()
-    with common.working(LOOKING, failed):  # the fit is not lost when this fails
-        shift = _shift(known.X, None if regresses else ys, new.X, known.names)
+    if not no_diagnosis:
+        with common.working(LOOKING, failed):  # the fit is not lost when this fails
+            shift = _shift(known.X, None if regresses else ys, new.X, known.names)
     with common.working("Learning from the source alone", failed):
         alone = _source_only(pipeline).fit(known.X, ys).predict(new.X)
     if known.names:
         _name_features(fitted, known.names)
+    whole = columns.joined(encoder, fitted)
+    whole.label_name_in_ = known.labels  # `predict` leaves out this column
 
     rows = found.columns(proba)
     about = _about(described, fitted, found, shift, alone, truth)
     about |= {"source": source, "target": target, "rows": len(new.X), "classes": found.classes, "failed": failed}
+    about["diagnosed"] = not no_diagnosis
     to_json = as_json and out == STDOUT
     writers: dict[str, Any] = {} if to_json else {"predictions": (out, lambda: predictions.write(rows, out))}
     if model is not None:
-        writers["model"] = (model, lambda: _save(columns.joined(encoder, fitted), model))
+        writers["model"] = (model, lambda: _save(whole, model))
     if report is not None:
         writers["report"] = (report, lambda: _write_page(report, about, shift))
     written, unwritten = common.write_all(writers)
@@ -220,8 +229,15 @@ def _build(method: str, auto: bool, settings: Sequence[str], scale: str) -> tupl
     made = _estimator(method, "--method")
     if not (isinstance(made, BaseEstimator) and (is_classifier(made) or is_regressor(made))):
         raise ValueError(f"--method: {method} is no classifier and no regressor. Methods are {', '.join(methods(''))}.")
+    made = _set(made, settings)
+    base = getattr(made, "estimator", None)
+    if method in known and base is not None and is_regressor(base) and not is_regressor(made):
+        name = type(base).__name__
+        raise ValueError(
+            f"--set estimator: {name} predicts numbers, and {method} needs a classifier. KMM takes either."
+        )
     scalers = {"unit-rows": Normalizer(), "per-domain": PerDomain(StandardScaler()), "standard": StandardScaler()}
-    steps = [*([scalers[chosen]] if chosen in scalers else []), _set(made, settings)]
+    steps = [*([scalers[chosen]] if chosen in scalers else []), made]
     return make_pipeline(*steps), f"{method} ({chosen})" if chosen != "none" else method
 
 
@@ -292,6 +308,8 @@ def _fit(model: Any, X: np.ndarray, y: np.ndarray, domains: np.ndarray) -> Any:
 
 def _targets(labels: np.ndarray, name: str, regressor: str) -> np.ndarray:
     """What is to be fitted: numbers for a regressor, else labels that are classes."""
+    import numpy as np
+
     from shallowda.core.contract import are_classes, no_classes
 
     if regressor and labels.dtype.kind == "U":
@@ -310,6 +328,8 @@ def _targets(labels: np.ndarray, name: str, regressor: str) -> np.ndarray:
 
 def _shift(Xs: np.ndarray, ys: np.ndarray | None, Xt: np.ndarray, names: list[str] | None) -> DomainShiftReport | None:
     """The shift, where there is enough to measure it."""
+    import numpy as np
+
     from shallowda.diagnosis import DomainShiftReport
 
     if min(len(Xs), len(Xt)) < 2 or not np.any(np.ptp(np.concatenate([Xs, Xt]), axis=0) > 0):
@@ -339,6 +359,7 @@ def _source_only(model: Any) -> Any:
 
 def _name_features(fitted: Any, names: Sequence[str]) -> None:
     """Keep the names with the model, as scikit-learn does where it is fitted on a DataFrame."""
+    import numpy as np
     from sklearn.pipeline import Pipeline
 
     from shallowda import LabeledOnly
@@ -361,7 +382,7 @@ def _about(
         "method": described,
         "confidence": found.kind,
         **found.summary(),
-        "changed": None if alone is None or not len(found.classes) else float(np.mean(found.labels != alone)),
+        "changed": None if alone is None or not len(found.classes) else float((found.labels != alone).mean()),
     }
     if truth is not None:
         about |= truth.scores(found.labels)
@@ -403,13 +424,15 @@ def _lines(about: Mapping[str, Any]) -> list[str]:
         lines.append(f"Nothing was adapted: {about['fallback']}.")
     lines += told_scores(about)
     shift = about["shift"]
+    if not about["diagnosed"]:
+        return lines
     if LOOKING in about["failed"]:
         return [*lines, "Shift: not measured."]
     if shift is None:
         return [*lines, "Shift: there are too few different rows to measure it."]
     size = f"p = {shift['p_value']:.2g}, AUC of a domain classifier {shift['auc']:.2f}"
     lines.append(f"Shift: {'found' if shift['found'] else 'none found'} ({size}).")
-    if np.isfinite(shift["source_accuracy"]):
+    if math.isfinite(shift["source_accuracy"]):
         lines.append(
             f"Source: a linear classifier is right on {shift['source_accuracy']:.1%} of held-out rows (mean over "
             "classes); the target has no labels to say so."

@@ -15,7 +15,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -57,6 +56,7 @@ __all__ = [
     "require",
     "say",
     "say_json",
+    "say_unused",
     "working",
     "write_all",
 ]
@@ -239,6 +239,8 @@ def plain(value: Any) -> Any:
     -------
     value : dict, list, str, int, float, bool or None
     """
+    import numpy as np
+
     if isinstance(value, Mapping):
         return {str(plain(key)): plain(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray):
@@ -475,6 +477,16 @@ def read_target(
     if table.labels and table.labels == known.labels:
         raise ValueError(f"--evaluate {table.labels}: in {path} these are the labels of the source.")
     return table._replace(unused="" if table.unused == known.labels else table.unused)
+
+
+def say_unused(name: str, path: str) -> None:
+    """Say that there is a column of labels that is left out.
+
+    Parameters
+    ----------
+    name, path : str
+    """
+    say(f"Note: {name!r} of {path} is not used. (--evaluate {name} compares the predictions with it.)")
 
 
 def end(failed: Mapping[str, str]) -> None:

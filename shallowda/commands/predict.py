@@ -38,7 +38,8 @@ def predict(
 ) -> None:
     """Predict new rows with a saved model.
 
-    Rows are target rows. Features are matched to the model's by name where both have names, else by their order.
+    Rows are target rows. Features are matched to the model's by name where both have names, else by their order. The
+    column that held the labels when `adapt` made the model is left out.
     With --json, predictions are in the JSON object unless --out says where they go.
     """
     from shallowda import load
@@ -58,6 +59,8 @@ def predict(
     regresses = predictions.regresses(fitted)
     if not hasattr(fitted, "predict") or not hasattr(fitted, "n_features_in_" if regresses else "classes_"):
         raise ValueError(f"{model} holds a {type(fitted).__name__} that was not fitted to predict classes or numbers.")
+    if proba:
+        predictions.check_proba(fitted, str(model))
     width = int(fitted.n_features_in_)
     names = list(getattr(fitted, "feature_names_in_", ())) or None
     encoder, classifier, asked = columns.split(fitted)
@@ -67,12 +70,15 @@ def predict(
         features=(chosen := common.once("--features", features)),
         ids=ids,
         drop=drop or (),
+        unused=getattr(fitted, "label_name_in_", ""),
         width=width,
         names=names,
         part="tar",
         unlabelled=True,
         **asked,
     )
+    if table.unused:
+        common.say_unused(fitted.label_name_in_, file)
     common.check_dropped(drop, table.columns)
     common.check_used("--features", chosen, table.features)
     truth = predictions.read_truth(table.y, None if regresses else fitted.classes_)

@@ -18,6 +18,7 @@ __all__ = [
     "Predictions",
     "Truth",
     "check_format",
+    "check_proba",
     "predict",
     "read_truth",
     "regresses",
@@ -33,8 +34,10 @@ CONFIDENCE = {
     "vote": "the share of the vote for the class; not a probability",
     "margin": "how far the decision value of the class is above the next one; only its order means something",
     "number": "empty: a regressor does not tell how far its numbers may be off",
-    "none": "empty: the classifier (one nearest neighbour, say) does not tell how sure it is. A base classifier that "
-    "does: --set estimator=LogisticRegression",
+    "nearness": "how much nearer the nearest source row is than the nearest one of another class, (b - a) / (b + a), "
+    "from 0 to 1; only its order means something. Probabilities: --set estimator=LogisticRegression",
+    "none": "empty: the classifier does not tell how sure it is. A base classifier that does: --set "
+    "estimator=LogisticRegression",
 }
 
 
@@ -212,15 +215,30 @@ def predict(model: Any, table: Table) -> Predictions:
         if isinstance(model, AutoAdapt):
             return Predictions(labels, best, "vote", proba, classes, table.ids)
         labels = model.predict(X)  # of a support vector machine they may differ
-        graded = _is_graded(model)
-        return Predictions(
-            labels, best if graded else None, "probability" if graded else "none", proba, classes, table.ids
-        )
+        if _is_graded(model):
+            return Predictions(labels, best, "probability", proba, classes, table.ids)
+        nearness = _nearness(model, X)
+        return Predictions(labels, nearness, "none" if nearness is None else "nearness", proba, classes, table.ids)
     labels, margin = model.predict(X), None
     if hasattr(model, "decision_function"):
         values = np.asarray(model.decision_function(X))
         margin = np.abs(values) if values.ndim == 1 else -np.diff(np.sort(values, axis=1)[:, :-3:-1])[:, 0]
     return Predictions(labels, margin, "none" if margin is None else "margin", None, classes, table.ids)
+
+
+def _nearness(model: Any, X: np.ndarray) -> np.ndarray | None:
+    """What the nearest neighbour at the end of a model says of rows; None where there is another classifier."""
+    from sklearn.pipeline import Pipeline
+
+    from shallowda import OneNearestNeighbor
+
+    *before, last = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
+    neighbour = getattr(last, "estimator_", last)
+    if not isinstance(neighbour, OneNearestNeighbor):
+        return None
+    for step in [*before, *([last] if hasattr(last, "transform") else [])]:
+        X = step.transform(X)
+    return neighbour.nearness(X)
 
 
 def _is_graded(model: Any) -> bool:
@@ -241,6 +259,26 @@ def _is_graded(model: Any) -> bool:
     return not (
         isinstance(model, OneNearestNeighbor) or (isinstance(model, KNeighborsClassifier) and model.n_neighbors == 1)
     )
+
+
+def check_proba(model: Any, name: str) -> None:
+    """Refuse columns of class probabilities of a model that has none.
+
+    Parameters
+    ----------
+    model : estimator
+    name : str
+        What it is called.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not hasattr(model, "predict_proba"):
+        raise ValueError(
+            f"--proba: {name} has no class probabilities. JDA, CORAL and others have them with --set "
+            "estimator=LogisticRegression."
+        )
 
 
 def read_truth(truth: np.ndarray | None, classes: np.ndarray | None) -> Truth | None:
@@ -275,7 +313,9 @@ def read_truth(truth: np.ndarray | None, classes: np.ndarray | None) -> Truth | 
         try:
             values[known] = truth[known].astype(np.float64)
         except ValueError as error:
-            raise ValueError(f"--evaluate: the model predicts numbers, and not every label is one: {error}.") from error
+            raise ValueError(
+                f"--evaluate: the model predicts numbers, and labels such as {texts[known].max()} are none."
+            ) from error
         return Truth(known, values)
     if strange := [name for name in np.unique(texts[known]).tolist() if name not in names]:
         raise ValueError(

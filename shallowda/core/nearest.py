@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from shallowda.core.rows import computed, validated_rows
-from shallowda.kernels.arrays import Array, ArrayHolder, from_numpy, is_foreign, namespace, to_numpy
+from shallowda.kernels.arrays import Array, ArrayHolder, from_numpy, is_foreign, namespace, take_rows, to_numpy
 from shallowda.kernels.neighbours import nearest_row
 from shallowda.kernels.pairwise import unit_rows
 
@@ -112,6 +112,36 @@ class OneNearestNeighbor(ClassifierMixin, ArrayHolder, BaseEstimator):
         codes = self._nearest_codes(X)
         return self.classes_[codes]
 
+    def nearness(self, X: ArrayLike) -> np.ndarray:
+        """How much nearer the nearest stored row is than the nearest one of another class.
+
+        With the distances a and b of the two it is (b - a) / (b + a): 0 for a row halfway between two classes (or equal
+        to rows of both), 1 for one that is equal to a stored row. Its order tells which predictions to trust less; it
+        is no probability.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, d)
+
+        Returns
+        -------
+        nearness : ndarray of shape (m,)
+            NaN where all stored rows are of one class.
+        """
+        check_is_fitted(self)
+        X = validated_rows(self, X, reset=False)
+        queries, rows = self._scaled(X), from_numpy(self._rows, X)
+        nearest = to_numpy(nearest_row(queries, rows))
+        own = _distances(queries, rows, nearest)
+        other = np.full(len(own), np.nan)
+        for code in np.unique(self._codes[nearest]):
+            here, there = np.flatnonzero(self._codes[nearest] == code), np.flatnonzero(self._codes != code)
+            if len(there):
+                asked, others = take_rows(queries, here), take_rows(rows, there)
+                other[here] = _distances(asked, others, to_numpy(nearest_row(asked, others)))
+        whole = other + own
+        return np.divide(np.maximum(other - own, 0), whole, out=np.where(np.isnan(whole), np.nan, 0.0), where=whole > 0)
+
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """One-hot class membership.
 
@@ -127,3 +157,9 @@ class OneNearestNeighbor(ClassifierMixin, ArrayHolder, BaseEstimator):
         """
         codes = self._nearest_codes(X)
         return np.eye(len(self.classes_))[codes]
+
+
+def _distances(queries: Array, rows: Array, nearest: np.ndarray) -> np.ndarray:
+    """Distance of each query to its nearest row, in float64."""
+    gaps = to_numpy(queries).astype(np.float64) - to_numpy(take_rows(rows, nearest))
+    return np.linalg.norm(gaps, axis=1)

@@ -565,8 +565,10 @@ def _whole(labels: np.ndarray) -> np.ndarray:
     if not all(map(is_number, labels.tolist())):
         return labels
     numbers = labels.astype(np.float64)
-    if not np.isfinite(numbers).all():
-        return labels
+    if not (known := ~np.isnan(numbers)).all():  # beside numbers, nan is no name
+        return _beside_missing(_whole(labels[known]), known)
+    if np.isinf(numbers).any():
+        raise ValueError("a label is infinite. Leave such rows out.")
     if is_continuous(numbers):
         return numbers
     exact = all(map(_NUMBER.fullmatch, labels.tolist())) and bool(np.all(np.abs(numbers) < 2**53))

@@ -45,6 +45,17 @@ def test_rows_are_kept_apart_from_the_callers(metric, place):
     np.testing.assert_array_equal(nearest.predict(place(new)), predictions_of_scikit_learn(metric, np.float64))
 
 
+@pytest.mark.parametrize("place", [np.asarray, on_device], ids=["numpy", "device1"])
+def test_nearness_is_of_the_two_nearest_classes(place):
+    rows, y = place(np.array([[0.0, 0.0], [0.0, 1.0], [4.0, 0.0]])), ["a", "a", "b"]
+    model = OneNearestNeighbor("euclidean").fit(rows, y)
+    queries = place(np.array([[1.0, 0.0], [2.0, 0.0], [4.0, 0.0], [4.0, 0.5]]))
+    far = np.hypot(4, 0.5)  # to the second row
+    expected = [0.5, 0, 1, (far - 0.5) / (far + 0.5)]
+    np.testing.assert_allclose(model.nearness(queries), expected, rtol=1e-6)
+    assert np.isnan(OneNearestNeighbor().fit(rows, ["a"] * 3).nearness(queries)).all()
+
+
 def test_a_zero_row_by_cosine():
     nearest = OneNearestNeighbor().fit([[0.0, 0.0], [1.0, 0.0]], [0, 1])
     np.testing.assert_array_equal(nearest.predict([[0.0, 0.0], [2.0, 0.0], [-2.0, 0.0]]), [0, 1, 0])

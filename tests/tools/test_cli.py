@@ -240,8 +240,14 @@ def test_labels_of_the_target_are_for_the_accuracy_only(files, invoke):
 def test_what_confidence_is(files, invoke):
     arguments = ["adapt", "source.npz", "target.npz", "--method"]
     nearest = invoke(*arguments, "JDA", "--set", "n_components=3")
-    assert {row["confidence"] for row in table(nearest.stdout)} == {""}
-    assert "Confidence: empty" in nearest.stderr
+    model = fitted(JDA(n_components=3))
+    last, Z = model[-1], model[-1].transform(model[0].transform(XT))
+    assert predictions(nearest.stdout) == last.estimator_.predict(Z).astype(str).tolist()
+    found = [float(row["confidence"]) for row in table(nearest.stdout)]
+    np.testing.assert_allclose(found, last.estimator_.nearness(Z), rtol=1e-4)
+    assert "Confidence: how much nearer the nearest source row is" in nearest.stderr
+    plain = invoke(*arguments, "OneNearestNeighbor")
+    assert "Confidence: how much nearer" in plain.stderr
     regression = ["--set", "n_components=3", "--set", "estimator=LogisticRegression", "--set", "estimator__C=0.5"]
     rows = table(invoke(*arguments, "JDA", *regression, "--proba").stdout)
     proba = fitted(JDA(n_components=3, estimator=LogisticRegression(C=0.5))).predict_proba(XT)
@@ -307,11 +313,12 @@ def test_labels_are_as_they_are_written(tmp_path):
         (["1.0", "2.0", "1.0"], np.array([1, 2, 1])),
         (["-1", "1", "1"], np.array([-1, 1, 1])),
         (["07", "08", "07"], np.array(["07", "08", "07"])),
+        (["nan", "1", "2.0"], np.array(["", "1", "2"])),
         (["1.5", "2", "2"], np.array([1.5, 2.0, 2.0])),
         (["true", "false", "NA"], np.array(["true", "false", "NA"])),
     ]:
         write_csv(tmp_path / "t.csv", ["a", "class"], [[i, text] for i, text in enumerate(texts)])
-        found = read_table(tmp_path / "t.csv").y
+        found = read_table(tmp_path / "t.csv", missing=True).y
         np.testing.assert_array_equal(found, expected)
         assert found.dtype.kind == expected.dtype.kind
 
@@ -492,6 +499,9 @@ def test_missing_values_and_categories(raw, invoke, chosen):
     assert again.exit_code == 0, again.stderr
     assert json.loads(again.stdout)["predictions"]["prediction"] == found["prediction"]
     assert json.loads(again.stdout)["confidence"] == json.loads(done.stdout)["confidence"]
+    labelled = invoke("predict", "m.skops", "known.csv", "--json")  # the column of labels is known to the model
+    assert labelled.exit_code == 0, labelled.stderr
+    assert json.loads(labelled.stdout)["predictions"]["prediction"] == found["prediction"]
     page = Path("r.html").read_text(encoding="utf-8")
     assert "colour_deep green" in page
     columns = shallowda.load("m.skops").steps[0][1]
@@ -759,6 +769,7 @@ def test_a_file_that_is_no_model(files, invoke):
         (["--method", "JDA", "--scale", "units"], "did you mean 'unit-rows'?"),
         (["--auto", "--scale", "none"], "Leave --scale out"),
         (["--method", "ARTL", "--proba"], "has no class probabilities"),
+        (["--method", "CORAL", "--set", "estimator=Ridge"], "Ridge predicts numbers, and CORAL needs a classifier"),
         (["--method", "CORAL", "--labels", "kind"], "there is no column 'kind'; there are who, height"),
         (["--method", "CORAL", "--labels", "lable"], "did you mean 'label'?"),
         (["--method", "CORAL", "--drop", "how"], "--drop: there is no column 'how'"),
@@ -945,6 +956,67 @@ def test_true_labels_that_are_no_class(files, invoke):
         assert "cat, dog, eel are no class of the model, whose classes are 0, 1, 2" in done.stderr
 
 
+def test_labels_that_are_known_are_scored(files, invoke):
+    known = [CLASSES[code] if i % 2 else ["", " ", "-1"][i % 3] for i, code in enumerate(TRUE)]
+    half = [[*row, label] for row, label in zip(XT, known, strict=True)]
+    write_csv(files / "half.csv", [*NAMES, "label"], half)
+    columns = dict(zip(NAMES, XT.T, strict=True))
+    marked = [CLASSES[code] if i % 2 else None for i, code in enumerate(TRUE)]
+    pyarrow.parquet.write_table(pyarrow.table(columns | {"label": marked}), "half.parquet")
+    for name in ("half.csv", "half.parquet"):
+        done = invoke(
+            "adapt", "source.csv", name, "--drop", "who", "--method", "CORAL", "--evaluate", "label", "--json",
+            "--model", "m.skops", "--force", "--no-diagnosis",
+        )  # fmt: skip
+        assert done.exit_code == 0, done.stderr
+        about = json.loads(done.stdout)
+        right = np.array(about["predictions"]["prediction"]) == CLASSES[TRUE]
+        assert (about["evaluated"], about["accuracy"]) == (20, pytest.approx(right[1::2].mean()))
+        assert f"Accuracy on the 20 rows whose label is known: {right[1::2].mean():.1%}; of the source" in done.stderr
+        again = invoke("predict", "m.skops", name, "--evaluate", "label")
+        assert f"Accuracy on the 20 rows whose label is known: {right[1::2].mean():.1%}." in again.stderr
+    write_csv(files / "none.csv", [*NAMES, "label"], [[*row, ""] for row in XT])
+    done = invoke("adapt", "source.csv", "none.csv", "--drop", "who", "--method", "CORAL", "--evaluate", "label")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "no row has a label" in done.stderr
+    done = invoke("adapt", "half.csv", "target.csv", "--drop", "who", "--method", "CORAL")
+    assert "row 1 has no label" in done.stderr
+
+
+def test_a_model_knows_its_column_of_labels(files, invoke):
+    for name in ("source.csv", "labelled.csv"):
+        text = (files / name).read_text()
+        (files / name).write_text(text.replace("label", "kind", 1))
+    options = ["--labels", "kind", "--drop", "who"]
+    done = invoke("adapt", "source.csv", "labelled.csv", "--method", "CORAL", *options, "--model", "m.skops")
+    again = invoke("predict", "m.skops", "labelled.csv", "--drop", "who")
+    assert again.exit_code == 0, again.stderr
+    assert again.stdout == done.stdout
+    for told in (done, again):
+        assert "Note: 'kind' of labelled.csv is not used. (--evaluate kind compares" in told.stderr
+    told = invoke("predict", "m.skops", "labelled.csv", "--drop", "who", "--evaluate", "kind")
+    assert "Note:" not in told.stderr
+    assert "Accuracy: " in told.stderr
+
+
+def test_probabilities_of_a_model_that_has_none(files, invoke):
+    invoke("adapt", "source.npz", "target.npz", "--method", "ARTL", "--model", "m.skops")
+    done = invoke("predict", "m.skops", "target.npz", "--proba")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--proba: m.skops has no class probabilities" in done.stderr
+
+
+def test_without_the_diagnosis(files, invoke, monkeypatch):
+    monkeypatch.setattr("shallowda.diagnosis.DomainShiftReport", None)
+    options = ["--method", "CORAL", "--no-diagnosis", "--report", "r.html", "--out", "p.csv", "--json"]
+    done = invoke("adapt", "source.npz", "target.npz", *options)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["shift"] is None
+    for text in (done.stderr, Path("r.html").read_text()):
+        assert "Against the source alone" in text
+        assert "Shift" not in text.replace("DomainShift", "")
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
 def test_labels_that_are_no_classes(files, invoke, kind):
     values = XS @ [1.0, 2.0, 0.0, -1.0] + 0.25
@@ -974,7 +1046,7 @@ def test_labels_that_are_no_classes(files, invoke, kind):
         assert "Note: y is not looked at: " in invoke("diagnose", path.name, "Xt.npy").stderr
 
 
-@pytest.mark.filterwarnings("ignore:KMM. the weights of:UserWarning")
+@pytest.mark.filterwarnings("ignore:KMM. the weights")
 def test_numbers_are_predicted_by_a_regressor_that_was_named(files, invoke):
     values, truth = (X @ [1.0, 2.0, 0.0, -1.0] for X in (XS, XT))
     np.savez("source.npz", X=XS, y=values)
@@ -1184,6 +1256,21 @@ def test_progress_on_a_terminal(files):
 
 
 # --------------------------------------------------------------------------------------------------- the other commands
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_what_needs_no_library_imports_none(option):
+    code = (
+        "import sys\n"
+        "from shallowda.cli import app\n"
+        f"app(['{option}'], standalone_mode=False)\n"
+        "heavy = {'numpy', 'scipy', 'sklearn', 'pyarrow', 'pandas', 'matplotlib', 'rich.progress'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[-1] == "[]"
+    assert (f"shallowda {shallowda.__version__}" if option == "--version" else "Usage:") in printed
 
 
 def test_help_says_what_there_is(invoke):
