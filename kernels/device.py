@@ -226,8 +226,13 @@ def _function(device: int, entry: str, dtype: str, *macros: str) -> Any:
     """Compiled entry point on a device; the first argument makes each device have its own."""
     import cupy
 
+    return cupy.RawModule(code=_source(entry), options=_options(dtype, *macros)).get_function(entry)
+
+
+def _options(dtype: str, *macros: str) -> tuple[str, ...]:
+    """Options of the compiler for one variant of a source; CuPy adds its own."""
     real = {"float32": "float", "float64": "double"}[dtype]
-    return cupy.RawModule(code=_source(entry), options=("-std=c++17", f"-DREAL={real}", *macros)).get_function(entry)
+    return ("-std=c++17", f"-DREAL={real}", *macros)
 
 
 def _source(entry: str) -> str:

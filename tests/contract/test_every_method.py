@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from devices import CUPY, TORCH_CUDA
 from scipy import sparse
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
@@ -36,7 +37,6 @@ from shallowda.model_selection import StratifiedSourceTargetKFold, source_accura
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = [f"f{i}" for i in range(8)]
 CLOSE = {"rtol": 1e-6, "atol": 1e-8}
-DEVICE = strict.Device("device1")
 
 
 def assert_close(found, expected, tolerance=1e-7):
@@ -443,11 +443,15 @@ def foreign(model):
     return found
 
 
+def to_strict(array):
+    return strict.asarray(array, device=strict.Device("device1"), copy=True)
+
+
 @pytest.mark.usefixtures("quiet")
-def test_arrays_of_other_libraries(method, problem):
+@pytest.mark.parametrize("move", [pytest.param(to_strict, id="strict"), CUPY, TORCH_CUDA])
+def test_arrays_of_other_libraries(method, problem, move):
     """They are computed with where they are: the results are those of NumPy."""
-    X = strict.asarray(problem.X, device=DEVICE, copy=True)
-    Xt = strict.asarray(problem.Xt, device=DEVICE, copy=True)
+    X, Xt = move(problem.X), move(problem.Xt)
     for variant in method.variants:
         plain, moved = method.fitted(variant), method.make(variant).fit(X, problem.y)
         np.testing.assert_array_equal(moved.predict(Xt), plain.predict(problem.Xt))
@@ -457,7 +461,7 @@ def test_arrays_of_other_libraries(method, problem):
             assert_close(method.values(model, Xt), method.values(plain, problem.Xt))
             if method.transforms:
                 Z = model.transform(Xt)
-                assert (library(Z), Z.device) == (library(Xt), DEVICE)
+                assert (library(Z), Z.device) == (library(Xt), Xt.device)
         assert foreign(plain) == []
         with pytest.raises(ValueError, match=r"was fitted on arrays of \w+ .* Pass X as \w+ array"):
             moved.predict(problem.Xt)
