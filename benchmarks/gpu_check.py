@@ -51,6 +51,7 @@ CHECKS = ("kernel tests", "agreement", "contract tests")  # sections of which no
 
 NO_TIME = "no time left"
 WIDTH = 240  # characters of a line that is printed
+PATIENCE = 2.0  # seconds that one waits for the end of a process
 TAIL = 6000  # characters of output and tracebacks that are kept
 
 
@@ -262,8 +263,8 @@ def _end_group(leader: int) -> None:
 class Worker:
     """A process that works on items, made anew after it was stopped or has died.
 
-    It leads a process group, so that what it starts (pytest) is stopped with it. Nobody waits for its end: a process
-    that waits for a driver may not be killed.
+    It leads a process group, so that what it starts (pytest) is stopped with it. Nobody waits long for its end: one
+    that waits for a driver may not end at all.
     """
 
     def __init__(self) -> None:
@@ -285,23 +286,28 @@ class Worker:
             while "done" not in (answer := self._answers.get(timeout=max(0.0, end - time.monotonic()))):
                 yield answer["found"]
         except queue.Empty:
-            self.stop()
             yield {"error": f"stopped after {seconds:.0f} seconds", "stopped": True, "traceback": self._said(said)}
+            self.stop()
         except (OSError, EOFError):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
+                self._process.wait(PATIENCE)
             code = self._process.returncode
             name = "" if code is None or code >= 0 else f" ({signal.Signals(-code).name})"
-            self.stop()
             yield {"error": f"the process ended, exit code {code}{name}", "traceback": self._said(said)}
+            self.stop()
         else:
             if not answer["usable"]:
                 self.stop()
 
     def stop(self) -> None:
         """End the process and all that it has started."""
-        if self._process is not None:
-            _end_group(self._process.pid)
+        if self._process is None:
+            return
+        _end_group(self._process.pid)
+        with contextlib.suppress(subprocess.TimeoutExpired, BrokenPipeError):
+            self._process.wait(PATIENCE)
+            self._process.stdin.close()
+        self._log.close()
         self._process = None
 
     def _start(self) -> None:
@@ -332,8 +338,9 @@ class _Answers:
         threading.Thread(target=self._read, args=(pipe,), daemon=True).start()
 
     def _read(self, pipe: TextIO) -> None:
-        for line in pipe:
-            self._lines.put(line)
+        with pipe:
+            for line in pipe:
+                self._lines.put(line)
         self._lines.put("")
 
     def get(self, timeout: float) -> dict[str, Any]:
@@ -512,7 +519,9 @@ def main(arguments: list[str] | None = None) -> int:
     report = Report(options.results, date=date, sizes=options.sizes, seconds=seconds)
     check(items(sizes), report, sizes.cpu_seconds, seconds)
     if report.device is None:
-        print(f"No check was made: {report.figures['device']['device'].get('error', 'no device')}", file=sys.stderr)
+        figures = report.figures["device"]["device"]
+        why = figures.get("error") or figures.get("not_run")
+        print(f"No check was made: {why}", figures.get("traceback", ""), sep="\n", file=sys.stderr)
         return 1
     problems = report.problems()
     print("\n".join([f"{len(problems)} problems:", *problems]) if problems else "passed")

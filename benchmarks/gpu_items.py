@@ -65,6 +65,8 @@ def machine() -> Found:
         },
     }
     yield {"versions": versions()}
+    ready()
+    yield {"array_api_compat": sys.modules["array_api_compat"].__name__}
     yield {"shallowda": importlib.import_module("shallowda._version").__version__}
 
 
@@ -259,7 +261,7 @@ def reference(case: str, shape: tuple[int, int]) -> dict[str, np.ndarray]:
 
 
 def learnt(name: str, backend: str, X: Any, y: np.ndarray) -> dict[str, np.ndarray]:
-    """What an estimator makes of the rows: their embedding (the decision values of a classifier) and predictions.
+    """What an estimator makes of the rows: weights, an embedding or decision values, and predictions.
 
     On the device it has to go the way that the case asks for.
     """
@@ -274,12 +276,19 @@ def learnt(name: str, backend: str, X: Any, y: np.ndarray) -> dict[str, np.ndarr
         model.fit(X, y)
         if case.tiles and backend != "numpy":
             model.set_params(memory_budget=model.plan_.nbytes - 1).fit(X, y)
-        values = model.transform(X, sample_domain=domain) if hasattr(model, "transform") else model.decision_function(X)
+        values = seen(model, X, domain)
         predictions = model.predict(X[len(y) // 2 :])
     way = {} if backend == "numpy" else {key: getattr(model.plan_, key) for key in case.plan}
     if way and way != case.plan:
         raise AssertionError(f"the plan is {way}, not {case.plan}: this case says nothing")
     return {"values": to_numpy(values), "predictions": to_numpy(predictions)}
+
+
+def seen(model: Any, X: Any, domain: np.ndarray) -> Any:
+    """What a method computes, without the classifier that it is given."""
+    if hasattr(model, "weights_"):
+        return model.weights_
+    return model.transform(X, sample_domain=domain) if hasattr(model, "transform") else model.decision_function(X)
 
 
 def compared(case: str, got: dict[str, np.ndarray], expected: dict[str, np.ndarray], dtype: str) -> dict[str, Any]:
@@ -318,11 +327,10 @@ def principal_angle(got: np.ndarray, reference: np.ndarray) -> float:
 @cache
 def ready() -> None:
     """Let scikit-learn's copy stand in for array-api-compat where that is not installed."""
-    if importlib.util.find_spec("array_api_compat") is None:
-        from sklearn.externals import array_api_compat
-
-        sys.modules["array_api_compat"] = array_api_compat
-        print("array-api-compat is not installed: scikit-learn's copy of it is used")
+    try:
+        importlib.import_module("array_api_compat")
+    except ImportError:
+        sys.modules["array_api_compat"] = importlib.import_module("sklearn.externals.array_api_compat")
 
 
 @contextmanager
@@ -444,9 +452,9 @@ def compiled(entry: str, dtype: str) -> Found:
     from shallowda.kernels import device
 
     code = f"{device._source(entry)}\n// {time.time_ns()}\n"  # no cache knows it
-    macros = ("-DKERNEL_RBF", "-DWIDTH=32") if entry == "kernel_times_block" else ()
+    macros = device._macros("rbf", 32) if entry == "kernel_times_block" else ()
     start = time.perf_counter()
-    cupy.RawModule(code=code, options=(*device._options(dtype), *macros)).get_function(entry)
+    cupy.RawModule(code=code, options=device._options(dtype, *macros)).get_function(entry)
     yield {"seconds": time.perf_counter() - start}
 
 

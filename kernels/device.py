@@ -156,8 +156,7 @@ def _on_chip(X: Any, Y: Any, block: Any, name: str, scale: float, coef0: float, 
     columns = right.shape[1]
     tiles, parts = _grid(m, n, X.dtype.itemsize)
     work = cupy.empty((parts, m, columns), dtype=np.float64)
-    macros = (f"-DKERNEL_{name.upper()}", f"-DWIDTH={width}", *(("-DL1",) if name == "laplacian" else ()))
-    function = _function(cupy.cuda.Device().id, "kernel_times_block", X.dtype.name, *macros)
+    function = _function(cupy.cuda.Device().id, "kernel_times_block", X.dtype.name, *_macros(name, width))
     real = X.dtype.type
     power = int(degree) if float(degree).is_integer() and degree >= 0 else -1
     for column in range(0, columns, width):
@@ -227,6 +226,11 @@ def _function(device: int, entry: str, dtype: str, *macros: str) -> Any:
     import cupy
 
     return cupy.RawModule(code=_source(entry), options=_options(dtype, *macros)).get_function(entry)
+
+
+def _macros(name: str, width: int) -> tuple[str, ...]:
+    """What kernel_times_block.cu is compiled with for a kernel, and for blocks of this many columns."""
+    return (f"-DKERNEL_{name.upper()}", f"-DWIDTH={width}", *(("-DL1",) if name == "laplacian" else ()))
 
 
 def _options(dtype: str, *macros: str) -> tuple[str, ...]:

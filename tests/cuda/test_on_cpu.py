@@ -227,3 +227,15 @@ def test_sources_name_their_files_and_entry_points():
         source = device._source(entry)
         assert f"\n    {entry}(" in source
         assert f'#line 1 "{entry}.cu"' in source
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_read_by_vectors_is_aligned(build, dtype):
+    code = (
+        device._source("kernel_times_block")
+        + """
+        static_assert(alignof(Vector) == 16 && alignof(Operands) == 16 && alignof(Stage) == 16, "16-byte loads");
+        static_assert(PITCH % V == 0 && TILE % V == 0 && WIDTH % V == 0, "of rows too");
+    """
+    )
+    assert build(code, device._options(dtype, *device._macros("rbf", 8)), "kernel_times_block")
