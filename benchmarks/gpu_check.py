@@ -147,7 +147,8 @@ class Item:
 def items(sizes: Sizes) -> Generator[Item, dict[str, Any], None]:
     """Everything that is checked, in order; what an item has found is sent back."""
     yield Item("device", "device", "gpu_items:machine")
-    yield Item("kernel tests", "CUDA kernels", "gpu_items:run_tests", {"paths": ["tests/cuda"], "alone": True}, 240)
+    cuda = {"paths": ["tests/cuda"], "alone": True}
+    yield Item("kernel tests", "CUDA kernels", "gpu_items:run_tests", {**cuda, "words": "not test_catalogue"}, 240)
     listed = yield Item("agreement", "list of methods", "gpu_items:listed")
     for case in listed.get("cases", ()):
         for place in listed["places"]:
@@ -169,6 +170,7 @@ def items(sizes: Sizes) -> Generator[Item, dict[str, Any], None]:
         yield Item("steps", name, f"gpu_items:{call}", arguments)
     for case in listed.get("timed", ()):
         yield Item("fits", case, "gpu_items:timed_fit", {"case": case, "shape": sizes.fit}, 90)
+    yield Item("contract tests", "the catalogue", "gpu_items:run_tests", {**cuda, "words": "test_catalogue"}, 300)
     for kind in ("cupy", "torch"):
         arguments = {"kind": kind}
         optional = kind == "torch"
