@@ -92,8 +92,9 @@ def run_tests(paths: list[str], words: str = "", alone: bool = False) -> Found:
     alone : bool
         Without the conftest.py of the folders above, which need more packages.
     """
-    if importlib.util.find_spec("pytest") is None:
-        yield {"not_run": "pytest is not installed"}
+    needed = ("pytest",) if alone else ("pytest", "hypothesis", "array_api_strict", "pandas", "polars")
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        yield {"not_run": f"not installed: {', '.join(missing)}"}
         return
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "results.xml")

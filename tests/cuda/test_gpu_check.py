@@ -34,6 +34,7 @@ INJECTED = """
 
     def fails():
         yield {"seconds": 1.0}
+        print("before it failed", flush=True)
         raise RuntimeError("an illegal address was met")
 
     def runs_out_of_memory():
@@ -149,6 +150,7 @@ def test_one_failure_costs_one_item(checked, tmp_path):
         assert any(problem == f"{name}: {error}" for problem in report.problems())
     assert "injected.py" in figures["fails"]["traceback"]
     assert "the last words" in figures["dies"]["traceback"]
+    assert "before it failed" in figures["fails"]["said"]
     assert figures["is_nan"]["angle"] is None
     assert figures["is_nan"]["counts"] == {"one": [1.0, None]}
     assert figures["is_nan"]["status"] == "failed"
@@ -215,10 +217,11 @@ def test_everything_is_written_after_each_item(checked, tmp_path):
 
 def test_the_part_of_the_cpu_is_compared_or_left_out(checked, tmp_path):
     slow = ("hangs", {"folder": str(tmp_path), "seconds": 1.0, "cpu_seconds": None}, {"seconds": 2.0})
-    found, _, printed = checked("on_cpu", slow, ("on_cpu", {}, {"section": "fits"}), cpu_seconds=5.0)
-    assert found[0]["cpu_ratio"] == 8.0
+    found, _, printed = checked(slow, "on_cpu", ("on_cpu", {}, {"section": "fits"}), cpu_seconds=5.0)
+    assert found[0]["status"] == "passed"  # the device has done its part
+    assert "the CPU's part was stopped after 2 seconds" in printed
+    assert found[1]["cpu_ratio"] == 8.0
     assert "8.0 times the CPU" in printed
-    assert found[1]["status"] == "passed"  # the device has done its part
     assert found[2] == {"seconds": 1.0, "cpu_seconds": None, "status": "passed"}
 
 
@@ -301,9 +304,15 @@ def test_the_tests_of_the_kernels_need_pytest_and_little_else(gpu_items, tmp_pat
     (found,) = gpu_items.run_tests(["tests/cuda"], "first_of_equal_rows", alone=True)
     assert found["counts"]["errors"] == found["counts"]["failures"] == 0
     assert found["counts"]["tests"] >= 1  # they run, or are skipped without a device
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert list(gpu_items.run_tests(["tests/cuda"])) == [{"not_run": "pytest is not installed"}]
+
+
+def test_tests_that_cannot_run(gpu_items, monkeypatch):
+    absent = ["hypothesis", "torch"]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in absent else name)
+    assert list(gpu_items.contract_tests("cupy")) == [{"not_run": "not installed: hypothesis"}]
     assert list(gpu_items.contract_tests("torch")) == [{"not_run": "torch is not installed"}]
+    absent.append("pytest")
+    assert list(gpu_items.run_tests(["tests/cuda"], alone=True)) == [{"not_run": "not installed: pytest"}]
 
 
 # -------------------------------------------------------------------------------------------------- the comparison
