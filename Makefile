@@ -5,12 +5,14 @@
 #   make test ARGS="-k coral -x"                     arguments for pytest (likewise for demo and notebooks)
 #   make test WORKERS=0                              in one process; by default one for each core
 #   make networks TORCH=torch                        another release of torch
+#   make gpu-check CUDA=13                           CuPy for CUDA 13; by default for 12, which newer drivers run too
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 TORCH ?= torch==2.13.0
 WORKERS ?= logical
+CUDA ?= 12
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
@@ -68,7 +70,13 @@ bench: $(INSTALLED)bench ## Measure against peers, dense solutions and floors (h
 	$(PY) benchmarks/run.py $(ARGS)
 	$(PY) benchmarks/report.py
 
-gpu-check: $(INSTALLED)test ## Run the contract suites and the estimators on a CUDA device, and measure them
+ifneq ($(filter gpu-check,$(MAKECMDGOALS)),)
+ifeq ($(filter 12 13,$(CUDA)),)
+$(error CUDA=$(CUDA) is no release that CuPy is built for here: make gpu-check CUDA=12, or CUDA=13)
+endif
+endif
+
+gpu-check: $(INSTALLED)test,cuda$(CUDA) ## Check tests and estimators on a CUDA device, and measure it (seven minutes)
 	$(PY) benchmarks/gpu_check.py $(ARGS)
 
 clean: ## Remove the environments and everything that was built

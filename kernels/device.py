@@ -156,8 +156,7 @@ def _on_chip(X: Any, Y: Any, block: Any, name: str, scale: float, coef0: float, 
     columns = right.shape[1]
     tiles, parts = _grid(m, n, X.dtype.itemsize)
     work = cupy.empty((parts, m, columns), dtype=np.float64)
-    macros = (f"-DKERNEL_{name.upper()}", f"-DWIDTH={width}", *(("-DL1",) if name == "laplacian" else ()))
-    function = _function(cupy.cuda.Device().id, "kernel_times_block", X.dtype.name, *macros)
+    function = _function(cupy.cuda.Device().id, "kernel_times_block", X.dtype.name, *_macros(name, width))
     real = X.dtype.type
     power = int(degree) if float(degree).is_integer() and degree >= 0 else -1
     for column in range(0, columns, width):
@@ -226,8 +225,18 @@ def _function(device: int, entry: str, dtype: str, *macros: str) -> Any:
     """Compiled entry point on a device; the first argument makes each device have its own."""
     import cupy
 
+    return cupy.RawModule(code=_source(entry), options=_options(dtype, *macros)).get_function(entry)
+
+
+def _macros(name: str, width: int) -> tuple[str, ...]:
+    """What kernel_times_block.cu is compiled with for a kernel, and for blocks of this many columns."""
+    return (f"-DKERNEL_{name.upper()}", f"-DWIDTH={width}", *(("-DL1",) if name == "laplacian" else ()))
+
+
+def _options(dtype: str, *macros: str) -> tuple[str, ...]:
+    """Options of the compiler for one variant of a source; CuPy adds its own."""
     real = {"float32": "float", "float64": "double"}[dtype]
-    return cupy.RawModule(code=_source(entry), options=("-std=c++17", f"-DREAL={real}", *macros)).get_function(entry)
+    return ("-std=c++17", f"-DREAL={real}", *macros)
 
 
 def _source(entry: str) -> str:

@@ -25,7 +25,7 @@ constexpr int RUN = 16;
 
 static_assert(WIDTH % V == 0 && ROWS >= 1 && SLAB * COLUMN_GROUPS <= THREADS, "WIDTH is 8, 16 or 32");
 
-struct Stage {
+struct alignas(16) Stage {  // as Operands
     REAL values[SLAB][TILE];  // transposed
     REAL block[SLAB][WIDTH];
 };

@@ -35,7 +35,8 @@ struct alignas(N < V ? N * sizeof(REAL) : 16) Numbers {
 
 using Vector = Numbers<V>;
 
-struct Operands {
+// Read and written by vectors, so it starts at a multiple of 16 bytes (and its rows do: PITCH is a multiple of V).
+struct alignas(16) Operands {
     REAL x[2][DEPTH][PITCH];
     REAL y[2][DEPTH][PITCH];
 };

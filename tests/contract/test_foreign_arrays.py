@@ -1,6 +1,8 @@
 """Arrays of other libraries: computed with where they are, to the results of NumPy."""
 
+import importlib
 import pickle
+from functools import partial
 from types import SimpleNamespace
 
 import array_api_strict as strict
@@ -8,6 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from agreement import agree_in_float32, agree_there, close, data, few_rounds, fitted_arrays
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import StandardScaler
@@ -28,7 +31,8 @@ from shallowda import (
 from shallowda.core.adapter import BaseAdapter
 from shallowda.core.catalogue import representatives
 from shallowda.core.weighting import SourceWeighting
-from shallowda.kernels.arrays import from_numpy, is_numpy, library, to_numpy
+from shallowda.kernels.arrays import from_numpy, is_numpy, library
+from shallowda.kernels.planning import cupy_problem
 from shallowda.metrics import mmd
 
 DEVICE = strict.Device("device1")
@@ -55,8 +59,7 @@ pytestmark = [
 
 def model(case, **params):
     method, given = CASES[case]
-    rounds = {"max_iter": 3} if "max_iter" in method().get_params() else {}
-    return method(**{**rounds, **given, **params})
+    return method(**{**few_rounds(method), **given, **params})
 
 
 def _strict(array):
@@ -69,104 +72,51 @@ def _torch(array):
     return torch.asarray(np.array(array))
 
 
-@pytest.fixture(params=[_strict, _torch], ids=["strict", "torch"])
+def _torch_cuda(array):
+    torch = pytest.importorskip("torch", reason="torch is not installed: tensors are not tested")
+    if not torch.cuda.is_available():
+        pytest.skip("torch has no CUDA device")
+    return _torch(array).to("cuda")
+
+
+def _cupy(array):
+    if problem := cupy_problem():
+        pytest.skip(problem)
+    return importlib.import_module("cupy").asarray(array)
+
+
+ON_DEVICE = [pytest.param(move, marks=pytest.mark.gpu, id=move.__name__) for move in (_cupy, _torch_cuda)]
+
+
+@pytest.fixture(params=[_strict, _torch, *ON_DEVICE])
 def there(request):
     """Moves an array to another library, and device where it has several."""
     return request.param
 
 
-def data(n=90, d=8, dtype=float):
-    """Three classes and a shift, in mixed order; read-only, with a target that is a third of the rows."""
-    rng = np.random.default_rng(n + d)
-    truth = np.arange(n) % 3
-    domain = rng.permutation(np.where(np.arange(n) % 5 < 3, 0, -1))
-    X = 5 * np.eye(d)[truth] + rng.normal(size=(n, d)) * np.linspace(1.3, 0.7, d)
-    X[domain < 0] += 2 * np.eye(d)[4] + np.eye(d)[0]
-    X[domain < 0, 5] *= 2
-    X /= np.linalg.norm(X, axis=1, keepdims=True)
-    X, y = X.astype(dtype), np.where(domain < 0, -1, truth)
-    for array in (X, y, domain):
-        array.setflags(write=False)
-    return SimpleNamespace(X=X, y=y, domain=domain, truth=truth, Xt=X[domain < 0], yt=truth[domain < 0])
-
-
 SHAPES = [pytest.param(data(90, 8), id="d<n"), pytest.param(data(45, 70), id="d>n")]
-
-
-def close(got, expected, rtol=1e-8):
-    got, expected = to_numpy(got), to_numpy(expected)
-    assert got.shape == expected.shape
-    assert got.dtype == expected.dtype
-    np.testing.assert_allclose(got, expected, atol=rtol * max(np.abs(expected).max(), 1e-30), rtol=0)
-
-
-def fitted_arrays(fitted):
-    """Fitted attributes that are arrays of numbers, by name; labels and histories are NumPy's everywhere."""
-    names = ("components_", "X_fit_", "coef_", "dual_coef_", "intercept_", "mean_", "source_mean_", "alignment_")
-    return {name: vars(fitted)[name] for name in names if name in vars(fitted)}
-
-
-def agree(case, there, problem, rtol=1e-8):
-    plain, X = model(case).fit(problem.X, problem.y), there(problem.X)
-    moved = model(case).fit(X, problem.y)
-    for name, value in fitted_arrays(moved).items():
-        assert library(value) == library(X), name
-        assert value.device == X.device, name
-        close(value, getattr(plain, name), rtol)
-    for rows, domain in ((problem.X, problem.domain), (problem.Xt, None)):
-        predicted = moved.predict(there(rows), sample_domain=domain)
-        assert is_numpy(predicted)
-        np.testing.assert_array_equal(predicted, plain.predict(rows, sample_domain=domain))
-        for function in ("transform", "decision_function", "predict_proba"):
-            if not hasattr(plain, function):
-                continue
-            got = getattr(moved, function)(there(rows), sample_domain=domain)
-            assert library(got) == ("numpy" if function == "predict_proba" else library(X)), function
-            assert is_numpy(got) or got.device == X.device, function
-            close(got, getattr(plain, function)(rows, sample_domain=domain), rtol)
-    assert moved.score(there(problem.Xt), problem.yt) == plain.score(problem.Xt, problem.yt)
-    np.testing.assert_array_equal(moved.classes_, plain.classes_)
-    if hasattr(plain, "transform"):
-        Z = model(case).fit_transform(X, problem.y)
-        assert library(Z) == library(X)
-        assert Z.device == X.device
-        close(Z, model(case).fit_transform(problem.X, problem.y), rtol)
-    if hasattr(plain, "pseudo_labels_"):
-        np.testing.assert_array_equal(moved.pseudo_labels_, plain.pseudo_labels_)
-    np.testing.assert_array_equal(to_numpy(X), problem.X)
 
 
 @pytest.mark.parametrize("problem", SHAPES)
 @pytest.mark.parametrize("case", CASES)
 def test_results_are_those_of_numpy_and_stay_where_they_are(case, there, problem):
-    agree(case, there, problem)
+    agree_there(partial(model, case), there, problem)
 
 
 @pytest.mark.parametrize("case", ["TCAEstimator 2", "JDA 2"])
 def test_above_the_order_of_dense_solvers(case, monkeypatch):
     monkeypatch.setenv("SHALLOWDA_DENSE_ORDER", "150")  # of the Krylov solver, without its size
-    agree(case, _strict, data(400, 8), rtol=1e-6)
+    agree_there(partial(model, case), _strict, data(400, 8), rtol=1e-6)
 
 
 @pytest.mark.slow
 def test_above_the_order_of_dense_solvers_as_it_is():
-    agree("TCAEstimator 2", _strict, data(750, 8), rtol=1e-6)
+    agree_there(partial(model, "TCAEstimator 2"), _strict, data(750, 8), rtol=1e-6)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_float32_stays_float32(case, there):
-    problem = data(dtype=np.float32)
-    X, exact = there(problem.X), model(case).fit(problem.X.astype(float), problem.y)
-    moved = model(case).fit(X, problem.y)
-    np.testing.assert_array_equal(moved.predict(X), exact.predict(problem.X.astype(float)))
-    if hasattr(moved, "transform"):
-        Z = moved.transform(X)
-        assert Z.dtype == X.dtype
-        assert model(case).fit_transform(X, problem.y).dtype == X.dtype
-        expected = exact.transform(problem.X.astype(float))
-        np.testing.assert_allclose(to_numpy(Z), expected, atol=2e-3 * np.abs(expected).max())
-    else:
-        assert moved.decision_function(X).dtype == X.dtype
+    agree_in_float32(partial(model, case), there, data())
 
 
 # -------------------------------------------------------------------------------------------- one library, then another
