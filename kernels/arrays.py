@@ -114,8 +114,8 @@ def to_numpy(array: Any) -> np.ndarray:
     if library(array) == "cupy":
         return array.get()
     if library(array) == "torch":
-        array = array.detach().cpu()
-        return (array.float() if str(array.dtype) == "torch.bfloat16" else array).numpy()
+        held = array.detach().cpu()
+        return (held.float() if str(array.dtype) == "torch.bfloat16" else held).numpy()
     return np.from_dlpack(array, device="cpu")
 
 
