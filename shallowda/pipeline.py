@@ -34,7 +34,8 @@ from shallowda.core.estimator import DomainAware, labels_to_score
 from shallowda.core.fit_params import params_of_source
 from shallowda.core.moment_adapter import MomentAdapter
 from shallowda.core.parameters import HintedParameters
-from shallowda.core.rows import computed, naming_column
+from shallowda.core.rows import naming_column, on_host
+from shallowda.kernels.arrays import from_numpy, is_foreign, is_numpy, to_numpy
 
 __all__ = [
     "LabeledOnly",
@@ -71,6 +72,16 @@ def fit_domains(estimator: Any, codes: np.ndarray) -> dict[str, Any]:
         f"{name}__{key}": value for name, step in estimator.steps for key, value in fit_domains(step, codes).items()
     }
     return {"sample_domain": codes} if params and sklearn.get_config()["enable_metadata_routing"] else params
+
+
+def _given(X: Any) -> Any:
+    """Rows as estimators of other packages take them: arrays of other libraries are copied to NumPy's."""
+    return to_numpy(X) if is_foreign(X) else X
+
+
+def _back(Z: Any, X: Any) -> Any:
+    """What an estimator made of `_given` rows, where the rows are."""
+    return from_numpy(Z, X) if is_foreign(X) and is_numpy(Z) else Z
 
 
 def _learns_in_parts(self: PerDomain) -> bool:
@@ -127,7 +138,7 @@ class PerDomain(HintedParameters, TransformerMixin, MetaEstimatorMixin, BaseEsti
         # whether NaN is welcome is the transformer's to say: an imputer may stand at the head of a pipeline
         allowed = [np.float64, np.float32]
         with naming_column(X):
-            return validate_data(self, computed(X), dtype=allowed, ensure_all_finite="allow-nan", reset=reset)
+            return validate_data(self, on_host(X), dtype=allowed, ensure_all_finite="allow-nan", reset=reset)
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> PerDomain:
         """Fit one transformer per domain.
@@ -229,9 +240,9 @@ class PerDomain(HintedParameters, TransformerMixin, MetaEstimatorMixin, BaseEsti
         -------
         Z : ndarray of shape (n_samples, n_features_out)
         """
-        X, codes = self._fit(X, y, sample_domain)
+        rows, codes = self._fit(X, y, sample_domain)
         warn_of_learned_mark(self, y, codes >= 0)
-        return self._apply(X, codes)
+        return _back(self._apply(rows, codes), X)
 
     def transform(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Transform rows, each by the transformer of its domain.
@@ -255,10 +266,10 @@ class PerDomain(HintedParameters, TransformerMixin, MetaEstimatorMixin, BaseEsti
             If a row's domain was not fitted, and X holds fewer than 10 rows of it.
         """
         check_is_fitted(self)
-        X = self._validated(X, reset=False)
+        rows = self._validated(X, reset=False)
         if sample_domain is None:
-            return self._apply(X, np.full(len(X), -1))
-        return self._apply(X, domain_codes(sample_domain, len(X)), told=self._numbered)
+            return _back(self._apply(rows, np.full(len(rows), -1)), X)
+        return _back(self._apply(rows, domain_codes(sample_domain, len(rows)), told=self._numbered), X)
 
     def _apply(self, X: np.ndarray, codes: np.ndarray, *, told: bool = False) -> np.ndarray:
         """The rows, each by the transformer of its domain; `told` says whether codes are numbers as `fit` got them."""
@@ -410,7 +421,7 @@ class LabeledOnly(HintedParameters, MetaEstimatorMixin, BaseEstimator):
         self._validate_params()
         if y is None:
             raise ValueError("LabeledOnly requires y to be passed, but the target y is None.")
-        X, y = indexable(X, label_array(y))
+        X, y = indexable(_given(X), label_array(y))
         n_samples = len(y)
         codes = row_domains(y, sample_domain, n_samples)
         source = np.flatnonzero(codes >= 0)
@@ -440,7 +451,7 @@ class LabeledOnly(HintedParameters, MetaEstimatorMixin, BaseEstimator):
         y : ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        return self.estimator_.predict(X)
+        return self.estimator_.predict(_given(X))
 
     @available_if(_inner_has("predict_proba"))
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -455,7 +466,7 @@ class LabeledOnly(HintedParameters, MetaEstimatorMixin, BaseEstimator):
         proba : ndarray of shape (n_samples, n_classes)
         """
         check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
+        return self.estimator_.predict_proba(_given(X))
 
     @available_if(_inner_has("decision_function"))
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -470,7 +481,7 @@ class LabeledOnly(HintedParameters, MetaEstimatorMixin, BaseEstimator):
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
         check_is_fitted(self)
-        return self.estimator_.decision_function(X)
+        return self.estimator_.decision_function(_given(X))
 
     @available_if(_inner_has("transform"))
     def transform(self, X: ArrayLike) -> Any:
@@ -485,7 +496,7 @@ class LabeledOnly(HintedParameters, MetaEstimatorMixin, BaseEstimator):
         Z : array of shape (n_samples, n_features_out)
         """
         check_is_fitted(self)
-        return self.estimator_.transform(X)
+        return _back(self.estimator_.transform(_given(X)), X)
 
     @available_if(_inner_has("get_feature_names_out"))
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
@@ -534,8 +545,8 @@ class LabeledOnly(HintedParameters, MetaEstimatorMixin, BaseEstimator):
         score : float
         """
         check_is_fitted(self)
-        _, known = labels_to_score(self, y)
-        weights = {} if sample_weight is None else {"sample_weight": np.asarray(sample_weight)[known]}
+        X, (y, known) = _given(X), labels_to_score(self, y)
+        weights = {} if sample_weight is None else {"sample_weight": to_numpy(sample_weight)[known]}
         if not known.all():
             X, y = _safe_indexing(X, np.flatnonzero(known)), labels_among(y, known)
         return self.estimator_.score(X, y, **weights)

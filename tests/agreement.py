@@ -128,6 +128,18 @@ def agree_by_backend(case, problem, rtol=1e-8):
     return moved
 
 
+def agree_across_dtypes(case, there, problem):
+    """New rows may come in another precision than the rows of the fit."""
+    for fitted, new in ((np.float64, np.float32), (np.float32, np.float64)):
+        rows, Xt = problem.X.astype(fitted), problem.Xt.astype(new)
+        plain = case().fit(rows, problem.y)
+        for model in (case().fit(there(rows), problem.y), plain):  # which may also have been fitted on NumPy's
+            np.testing.assert_array_equal(model.predict(there(Xt)), plain.predict(Xt))
+            for function in outputs(plain):
+                got, expected = getattr(model, function)(there(Xt)), getattr(plain, function)(Xt)
+                np.testing.assert_allclose(to_numpy(got), expected, atol=2e-3 * np.abs(expected).max())
+
+
 def agree_in_float32(case, there, problem):
     """Float32 rows give float32 values, close to those of float64."""
     rows, wide = problem.X.astype(np.float32), problem.X.astype(np.float32).astype(float)

@@ -27,7 +27,7 @@ from shallowda.core.contract import (
     read_values,
 )
 from shallowda.core.messages import warn
-from shallowda.core.rows import validated_rows
+from shallowda.core.rows import on_their_device, validated_rows
 from shallowda.kernels.arrays import Array, is_numpy, library, namespace, take_rows
 from shallowda.kernels.moments import Moments
 
@@ -99,6 +99,7 @@ class MomentAdapter(BaseAdapter):
         return super()._read(*args)
 
     @available_if(_may_stream)
+    @on_their_device
     def partial_fit(
         self,
         X: ArrayLike,
@@ -202,6 +203,8 @@ class MomentAdapter(BaseAdapter):
             raise ValueError(
                 f"This {type(self).__name__} learned from arrays of {self._library}; X is an array of {library(X)}."
             )
+        if old is not None:
+            self._require_device(X)
         y = None if y is None else column_or_1d(label_array(y), warn=True)
         labels = None if old is None else old.labels
         source = domains_of_part(y, sample_domain, X.shape[0], first=old is None, labels=labels) >= 0
@@ -209,7 +212,11 @@ class MomentAdapter(BaseAdapter):
             assert old is not None  # a first call has source rows
             return replace(old, target=_total(old.target, self._moments(X)))
         rows, labels = take_rows(X, np.flatnonzero(source)), None if y is None else labels_among(y, source)
-        if classes is not None and labels is not None and (strange := sorted({*labels.tolist()} - {*classes})):
+        if (
+            classes is not None
+            and labels is not None
+            and (strange := sorted({*labels.tolist()} - {*label_array(classes).tolist()}))
+        ):
             raise ValueError(f"y holds labels that are not among classes: {strange}.")
         target = None if source.all() else self._moments(take_rows(X, np.flatnonzero(~source)))
         if old is None:

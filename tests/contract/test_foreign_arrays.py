@@ -10,16 +10,19 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from agreement import agree_in_float32, agree_there, close, data, few_rounds, fitted_arrays
+from agreement import agree_across_dtypes, agree_in_float32, agree_there, close, data, few_rounds, fitted_arrays
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import StandardScaler
 
+import shallowda
 from shallowda import (
     ARTL,
     BDA,
     CORAL,
     JDA,
+    LabeledOnly,
     OneNearestNeighbor,
     PerDomain,
     TargetDrift,
@@ -31,7 +34,7 @@ from shallowda import (
 from shallowda.core.adapter import BaseAdapter
 from shallowda.core.catalogue import representatives
 from shallowda.core.weighting import SourceWeighting
-from shallowda.kernels.arrays import from_numpy, is_numpy, library
+from shallowda.kernels.arrays import from_numpy, is_numpy, library, to_numpy
 from shallowda.kernels.planning import cupy_problem
 from shallowda.metrics import mmd
 
@@ -119,7 +122,113 @@ def test_float32_stays_float32(case, there):
     agree_in_float32(partial(model, case), there, data())
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_new_rows_in_another_precision(case, there):
+    agree_across_dtypes(partial(model, case), there, data())
+
+
+def _halves():
+    yield "numpy float16", lambda X: X.astype(np.float16)
+    yield "torch float16", lambda X: _torch(X).half()
+    yield "torch bfloat16", lambda X: _torch(X).bfloat16()
+    yield "ml_dtypes", lambda X: X.astype(pytest.importorskip("ml_dtypes").bfloat16)
+
+
+@pytest.mark.parametrize("half", [pytest.param(half, id=name) for name, half in _halves()])
+@pytest.mark.parametrize("case", FIRST)
+def test_half_precision_is_computed_in_float32(case, half):
+    problem = data()
+    X = half(problem.X)
+    wide = to_numpy(X).astype(np.float32)
+    moved, exact = model(case).fit(X, problem.y), model(case).fit(wide, problem.y)
+    np.testing.assert_array_equal(moved.predict(X), exact.predict(wide))
+    values = moved.transform(X) if hasattr(moved, "transform") else moved.decision_function(X)
+    assert to_numpy(values).dtype == np.float32
+    expected = exact.transform(wide) if hasattr(exact, "transform") else exact.decision_function(wide)
+    np.testing.assert_allclose(to_numpy(values), expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_half_precision_elsewhere():
+    problem = data()
+    X = _torch(problem.X).bfloat16()
+    wide, source = to_numpy(X), problem.domain >= 0
+    assert wide.dtype == np.float32
+    assert mmd(X[source], X[~source]) == pytest.approx(mmd(wide[source], wide[~source]))
+    assert PerDomain(StandardScaler()).fit_transform(X, problem.y).shape == X.shape
+    assert pack_domains(X[source], problem.truth[source], X[~source])[0].dtype == X.dtype
+    np.testing.assert_array_equal(
+        OneNearestNeighbor().fit(X, problem.truth).predict(X),
+        OneNearestNeighbor().fit(wide, problem.truth).predict(wide),
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_tensors_that_record_gradients_are_detached(case):
+    problem = data()
+    X = _torch(problem.X).requires_grad_()
+    moved, plain = model(case).fit(X, problem.y), model(case).fit(problem.X, problem.y)
+    np.testing.assert_array_equal(moved.predict(X), plain.predict(problem.X))
+    values = moved.transform(X) if hasattr(moved, "transform") else moved.decision_function(X)
+    assert not values.requires_grad
+    assert not any(value.requires_grad for value in fitted_arrays(moved).values())
+    assert X.requires_grad
+
+
 # -------------------------------------------------------------------------------------------- one library, then another
+
+
+def test_what_maps_rows_gives_them_back_where_they_are(there):
+    problem = data()
+    X = there(problem.X)
+    scaler, labelled = PerDomain(StandardScaler()), LabeledOnly(LinearDiscriminantAnalysis(n_components=2))
+    expected = PerDomain(StandardScaler()).fit_transform(problem.X, problem.y)
+    for Z in (scaler.fit_transform(X, problem.y), scaler.transform(X, sample_domain=problem.domain)):
+        assert (library(Z), Z.device) == (library(X), X.device)
+        close(Z, expected)
+    Z = labelled.fit(X, problem.y).transform(X)
+    assert (library(Z), Z.device) == (library(X), X.device)
+    np.testing.assert_array_equal(labelled.predict(X), labelled.predict(problem.X))
+    moved = make_pipeline(PerDomain(StandardScaler()), TCAEstimator(3)).fit(X, problem.y)
+    assert library(moved[-1].components_) == library(X)
+
+
+@pytest.mark.parametrize("case", FIRST)
+def test_a_model_is_saved_for_arrays_of_any_library(case, there, tmp_path):
+    problem = data()
+    X, path = there(problem.X), tmp_path / "model.skops"
+    moved = model(case).fit(X, problem.y)
+    shallowda.save(make_pipeline(moved), path)
+    assert not any(is_numpy(value) for value in fitted_arrays(moved).values())
+    loaded = shallowda.load(path)
+    for rows in (problem.X, X):
+        np.testing.assert_array_equal(loaded.predict(rows), moved.predict(X))
+
+
+def test_a_stream_is_saved_for_arrays_of_any_library(there, tmp_path):
+    problem = data()
+    moved = CORAL(0.1).partial_fit(there(problem.X), problem.y)
+    shallowda.save(moved, tmp_path / "model.skops")
+    loaded = shallowda.load(tmp_path / "model.skops").partial_fit(problem.Xt)
+    np.testing.assert_array_equal(
+        loaded.predict(problem.Xt), moved.partial_fit(there(problem.Xt)).predict(there(problem.Xt))
+    )
+
+
+@pytest.mark.parametrize("case", FIRST)
+def test_rows_on_another_device_than_those_of_the_fit(case):
+    problem = data()
+    moved, here = model(case).fit(_strict(problem.X), problem.y), strict.asarray(problem.Xt)
+    with pytest.raises(ValueError, match=r"on the device .*device1.* X is on .*CPU.* Move X to the device of the fit"):
+        moved.predict(here)
+    with pytest.raises(ValueError, match=r"lie on different devices"):
+        pack_domains(_strict(problem.X), problem.truth, here)
+
+
+def test_a_list_of_arrays_is_no_array():
+    X = list(_torch(data().X))
+    for call in (lambda: CORAL().fit(X, data().y), lambda: mmd(X, X), lambda: pack_domains([X], [data().y], X)):
+        with pytest.raises(TypeError, match=r"is a list of arrays of torch. Make one array of them first"):
+            call()
 
 
 @pytest.mark.parametrize("case", CASES)
