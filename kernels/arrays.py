@@ -26,6 +26,7 @@ __all__ = [
     "merge_rows",
     "namespace",
     "on_backend",
+    "row_squares",
     "strict_linalg",
     "symmetric_product",
     "take_rows",
@@ -185,6 +186,16 @@ def strict_linalg(array: Any) -> Iterator[None]:
 def as_dtype(array: Any, dtype: Any) -> Any:
     """The array in another dtype; itself where it has it."""
     return namespace(array).astype(array, dtype, copy=False)
+
+
+def row_squares(rows: Any) -> Any:
+    """Squared Euclidean norms of rows, of shape (n,).
+
+    CuPy and torch make n products of 1 x d matrices of `vecdot`; elsewhere than in NumPy it is a sum.
+    """
+    if is_numpy(rows):
+        return np.vecdot(rows, rows)
+    return namespace(rows).sum(rows * rows, axis=1)
 
 
 def symmetric_product(matrix: Any, block: Any) -> Any:
