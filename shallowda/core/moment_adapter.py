@@ -27,8 +27,9 @@ from shallowda.core.contract import (
 )
 from shallowda.core.messages import warn
 from shallowda.core.rows import validated_rows
-from shallowda.kernels.arrays import Array, is_numpy, library, namespace, take_rows
+from shallowda.kernels.arrays import Array, is_numpy, library, namespace, on_backend, take_rows
 from shallowda.kernels.moments import Moments
+from shallowda.kernels.planning import Plan
 
 __all__ = ["MomentAdapter", "Rows", "Stream"]
 
@@ -92,6 +93,12 @@ class MomentAdapter(BaseAdapter):
                     f"The {name} domain has {rows.shape[0]} row(s); {type(self).__name__} needs at least two."
                 )
         self._align(source, target)
+
+    def _planned(self, X: Array, domains: Domains | None, n: int | None = None) -> Plan:
+        stream = self._stream
+        if domains is not None and stream is not None:  # a problem of order d, however few the rows at hand
+            n = max(stream.source.n + (0 if stream.target is None else stream.target.n), X.shape[1])
+        return super()._planned(X, domains, n)
 
     def _read(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[Array, Domains]:
         self._stream = None  # a fit begins anew
@@ -194,7 +201,7 @@ class MomentAdapter(BaseAdapter):
 
     def _moments(self, rows: Array) -> Moments:
         """Moments of rows, computed where `backend` says and kept where the rows are."""
-        moments = Moments.of(self._placed(rows))
+        moments = Moments.of(on_backend(rows, self._planned(rows, None).backend))
         return moments.to_numpy() if is_numpy(rows) else moments
 
     def _adapt_to(self, stream: Stream, rows: Array, domains: Domains) -> None:
