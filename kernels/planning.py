@@ -56,6 +56,12 @@ _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 _FLOAT64 = 8
 _GRAPH_BLOCKS = 2**28  # blocks of similarities from which ARTL's graph is made
+_KRYLOV_ROOM = 256  # columns by which a Krylov space grows at first: old and new ones are there at once
+_EIGH_MATRICES = 8  # of the order of an eigenproblem: the matrix, its eigenvectors, cuSOLVER's workspace, products
+_MOST_DIRECTIONS = 100  # of a principal subspace
+_DEVICE_CHUNK = 2**26  # of what is computed in parts on a device
+_WIDTH, _PART_ROWS = 32, 2**17  # columns of a block of tiles on a device, and rows that are summed by parts there
+_MATCHED_COLUMNS, _MATCHED_BYTES = 1000, 2**28  # KMM: columns, and kernel values that are stored
 _FORMS = ("dual", "sample", "system", "hinge", "coupled", "domains", "weights")
 
 logger = logging.getLogger("shallowda")
@@ -311,8 +317,32 @@ class _Problem:
         return self.n * self.d * self.dtype.itemsize
 
     def beside(self, way: _Way) -> int:
-        """Bytes that a device takes beside what the machine would: no LAPACK that works in place, and the results."""
-        return 0
+        """Bytes that a device takes beside what the machine would, and beside the rows.
+
+        Libraries of devices decompose in memory of their own and compute few things in place; and what an embedding and
+        its neighbours take is a small matter on the machine only. (Measured on a stand-in for CuPy that counts.)
+        """
+        n, d, order = self.n, self.d, way.order
+        wide = _FLOAT64 * n * d  # rows in float64
+        block = min(self.table.row_block_bytes, 2 * wide)
+        total = 6 * _FLOAT64 * n * self.k + block
+        if way.solver == "block krylov":
+            total += 2 * _FLOAT64 * _KRYLOV_ROOM * order
+        elif self.form != "weights" and not self.system:
+            total += _EIGH_MATRICES * _FLOAT64 * order**2
+        if self.system:
+            total += 3 * self.rows
+        elif self.form == "domains":  # both domains mapped, in blocks
+            total += 2 * self.rows + 2 * block + 2 * _FLOAT64 * n * min(d, _MOST_DIRECTIONS)
+        elif self.form == "coupled":
+            total += _FLOAT64 * n * order
+        if not self.linear and self.kernel != "precomputed":
+            total += 3 * wide + min(_DEVICE_CHUNK, _FLOAT64 * n**2)
+            if way.operator == "tiled" and self.form != "weights":  # the padded rows of both sides, and sums of parts of the rows
+                total += 2 * wide + 16 * _FLOAT64 * n + 2 * _FLOAT64 * _WIDTH * (n + _PART_ROWS)
+            if self.kernel == "laplacian":
+                total += 3 * min(_DEVICE_CHUNK, wide * n)
+        return total
 
     def ways(self) -> Iterator[_Way]:
         """From the fastest to the smallest."""
@@ -352,9 +382,12 @@ class _Problem:
         return _Way(operator, order, "lapack", self.rows + made + 5 * _FLOAT64 * order**2 + block, (because,))
 
     def weights_way(self) -> _Way:
-        """Kernel values among the source rows, and columns that stand for them."""
+        """Kernel values among the source rows, and columns of them."""
         n, d = self.n, self.d
-        return _Way("tiled", n, "lapack", 4 * _FLOAT64 * n * d, ("weights of the source rows",))
+        columns = min(n, _MATCHED_COLUMNS)
+        values = min(_MATCHED_BYTES, _FLOAT64 * n * n) + min(2 * self.table.tile_bytes, 2 * _FLOAT64 * n * n)
+        because = f"weights of the source rows: at most {columns} columns of their kernel matrix, the rest in tiles"
+        return _Way("tiled", columns, "lapack", values + _FLOAT64 * n * (columns + 2 * d), (because,))
 
     def coupled_way(self) -> _Way:
         """Two maps in the coordinates of the rows, of the basis of their span, or of the kernel's feature space."""
@@ -405,7 +438,8 @@ class _Problem:
     def kernel_ways(self) -> Iterator[_Way]:
         n, d = self.n, self.d
         given = self.kernel == "precomputed"
-        matrix = 0 if given else self.stored(n)
+        # a given matrix is copied where it is written into
+        matrix = (self.stored(n) if self.dtype == np.float32 else 0) if given else self.stored(n)
         name = repr(self.kernel) if isinstance(self.kernel, str) else "function"
         order = f"the kernel {name} is not linear, so the problem has order n = {n}"
         stored = f"the {n} x {n} matrix " + ("is the input" if given else f"in {self.dtype} ({_size(matrix)})")
@@ -417,7 +451,7 @@ class _Problem:
             yield _Way(
                 "dense", n, solver, matrix + its_work, (order, f"{stored} and the solver's {_size(its_work)} fit")
             )
-        if not given and self.form != "hinge":
+        if not given:
             above = f"{stored} and the solver's {_size(work)} are above the budget: exact, but never stored"
             again = f"each product computes {n * n / 2:.1e} kernel values again, about {n * n * d:.1e} flops"
             cheaper = "n_landmarks= is the cheap approximation"

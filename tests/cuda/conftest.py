@@ -43,6 +43,7 @@ def machine(build):
 
     def forget():
         device._function.cache_clear()
+        device._elementwise.cache_clear()
         planning.cupy_problem.cache_clear()
 
     forget()
