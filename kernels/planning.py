@@ -338,7 +338,9 @@ class _Problem:
             total += _FLOAT64 * n * order
         if not self.linear and self.kernel != "precomputed":
             total += 3 * wide + min(_DEVICE_CHUNK, _FLOAT64 * n**2)
-            if way.operator == "tiled" and self.form != "weights":  # the padded rows of both sides, and sums of parts of the rows
+            if (
+                way.operator == "tiled" and self.form != "weights"
+            ):  # the padded rows of both sides, and sums of parts of the rows
                 total += 2 * wide + 16 * _FLOAT64 * n + 2 * _FLOAT64 * _WIDTH * (n + _PART_ROWS)
             if self.kernel == "laplacian":
                 total += 3 * min(_DEVICE_CHUNK, wide * n)
@@ -567,7 +569,8 @@ def resolve_budget(memory_budget: int | float | None, backend: str = "numpy") ->
     ----------
     memory_budget : int, float or None
         Bytes (int), or a share in (0, 1] of the memory that is free (float). None: what the environment variable
-        SHALLOWDA_MEMORY_BUDGET says in the same way, or half of what is free.
+        SHALLOWDA_MEMORY_BUDGET says in the same way, or half of what is free. A device, which cannot borrow, never
+        gives more than what is free there.
     backend : {"numpy", "cupy", "torch"}, default="numpy"
         Whose memory: the machine's, or the device's.
 
@@ -585,7 +588,7 @@ def resolve_budget(memory_budget: int | float | None, backend: str = "numpy") ->
     if _is_whole(memory_budget):
         if memory_budget < 1:
             raise ValueError(f"memory_budget must be at least one byte; it is {memory_budget}.")
-        return int(memory_budget)
+        return int(memory_budget) if backend == "numpy" else min(int(memory_budget), available_memory(backend))
     if not isinstance(memory_budget, (float, np.floating)):
         raise TypeError(f"memory_budget must be an int, a float or None; it is {memory_budget!r}.")
     if not 0 < memory_budget <= 1:

@@ -58,7 +58,7 @@ __all__ = [
 BACKENDS = StrOptions({"auto", "numpy", "cupy"})
 
 # of new rows, of their kernel values and of a model, in float64 at most: what is on the device while rows are mapped
-_ROW_COPIES, _VALUE_COPIES, _MODEL_COPIES = 8, 3, 4
+_ROW_COPIES, _VALUE_COPIES, _MODEL_COPIES = 10, 3, 4
 
 
 @contextmanager
@@ -152,7 +152,7 @@ class DomainAware(BaseEstimator):
         self._require_backend(X)
         return plan(*size, dtype=dtype, backend=memory_of(X), copied=False, **self._problem(domains))
 
-    def _placed(self, X: Array, domains: Domains) -> Array:
+    def _placed(self, X: Array, domains: Domains | None) -> Array:
         """The rows where they are fitted: where they are, or a copy on the device. That is decided here, as `plan_`."""
         self.plan_ = self._planned(X, domains)
         return on_backend(X, self.plan_.backend)

@@ -27,7 +27,7 @@ from shallowda.core.contract import (
 )
 from shallowda.core.messages import warn
 from shallowda.core.rows import validated_rows
-from shallowda.kernels.arrays import Array, is_numpy, library, namespace, on_backend, take_rows
+from shallowda.kernels.arrays import Array, is_numpy, library, namespace, take_rows
 from shallowda.kernels.moments import Moments
 from shallowda.kernels.planning import Plan
 
@@ -201,7 +201,7 @@ class MomentAdapter(BaseAdapter):
 
     def _moments(self, rows: Array) -> Moments:
         """Moments of rows, computed where `backend` says and kept where the rows are."""
-        moments = Moments.of(on_backend(rows, self._planned(rows, None).backend))
+        moments = Moments.of(self._placed(rows, None))
         return moments.to_numpy() if is_numpy(rows) else moments
 
     def _adapt_to(self, stream: Stream, rows: Array, domains: Domains) -> None:

@@ -128,5 +128,6 @@ def device(monkeypatch):
         return strict.asarray(array, device=strict.Device("device1"), copy=True)
 
     monkeypatch.setattr(planning, "cupy_problem", lambda: None)
+    monkeypatch.setattr(planning, "available_memory", lambda backend="numpy": 2**33)
     monkeypatch.setattr("shallowda.core.estimator.on_backend", on_backend)
     return moved

@@ -686,7 +686,9 @@ class ElementwiseKernel:
                 raise TypeError(f"Type is mismatched. {kind} {types[kind]} {argument.dtype}")
         types = {kind: types.get(kind) or np.dtype(kind) for kind, _, _ in parameters}
         whole = [argument for (_, _, raw), argument in zip(parameters, args, strict=True) if not raw]
-        shape = np.broadcast_shapes(*(getattr(argument, "shape", ()) for argument in whole)) if size is None else (size,)
+        shape = (
+            np.broadcast_shapes(*(getattr(argument, "shape", ()) for argument in whole)) if size is None else (size,)
+        )
         results = [argument for (_, _, raw), argument in zip(self.outputs, args[len(self.inputs) :], strict=True)]
         assert size is not None or all(result.shape == shape for result in results)
         values, declared, taken = [], [], []
@@ -708,6 +710,7 @@ class ElementwiseKernel:
             }}"""
         kernel = Kernel(_machine.build(code, ("-std=c++17",), self.name))
         pointers = [np.uint64(value.ctypes.data) for value in values]
+        _machine.kernels.append(kernel)
         kernel((1, 1), (1,), (np.int64(math.prod(shape)), *pointers))
         for (_, _, raw), result, value in zip(self.outputs, results, values[len(self.inputs) :], strict=True):
             if not raw:

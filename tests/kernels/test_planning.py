@@ -419,10 +419,12 @@ def test_the_memory_of_the_device_counts_there(cupy):
 
 
 def test_linear_methods_count_their_rows_on_the_device(cupy):
-    rows = 4 * 10**6 * 2048
-    assert plan(10**6, 2048, None, 30, "float32", backend="cupy", memory_budget=2 * rows).nbytes > rows
-    with pytest.raises(MemoryError, match="memory_budget allows"):
-        plan(10**6, 2048, None, 30, "float32", backend="cupy", memory_budget=GIB)
+    rows = 4 * 10**5 * 2048
+    assert plan(10**5, 2048, None, 30, "float32", backend="cupy", memory_budget=3 * rows).nbytes > rows
+    with pytest.raises(MemoryError, match="memory_budget allows 512.0 MiB"):
+        plan(10**5, 2048, None, 30, "float32", backend="cupy", memory_budget=GIB // 2)
+    with pytest.raises(MemoryError, match="memory_budget allows 4.0 GiB"):  # all there is
+        plan(10**6, 2048, None, 30, "float32", backend="cupy", memory_budget=100 * GIB)
 
 
 def test_what_the_pool_keeps_is_free(cupy):
