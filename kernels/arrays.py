@@ -19,6 +19,7 @@ __all__ = [
     "ArrayHolder",
     "as_dtype",
     "from_numpy",
+    "full_precision",
     "is_foreign",
     "is_lazy",
     "is_numpy",
@@ -181,6 +182,28 @@ def strict_linalg(array: Any) -> Iterator[None]:
                 "A decomposition failed on the CUDA device: the matrix is singular, not positive definite, or holds "
                 f"NaN. A larger ridge may help. cuSOLVER's message: {error}"
             ) from error
+
+
+@contextmanager
+def full_precision(array: Any) -> Iterator[None]:
+    """Context in which products of float32 tensors of torch keep the digits of float32, whatever torch is set to.
+
+    ``torch.set_float32_matmul_precision("high")`` lets a CUDA device make them in TF32, which has three digits: bounds
+    on errors, as of an RBF kernel, would not hold. The setting is torch's for all threads; it is put back in the end.
+    """
+    if library(array) != "torch":
+        yield
+        return
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    try:
+        if before != "highest":
+            torch.set_float32_matmul_precision("highest")
+        yield
+    finally:
+        if before != "highest":
+            torch.set_float32_matmul_precision(before)
 
 
 def as_dtype(array: Any, dtype: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from shallowda.kernels.pairwise import _REACH, Kernel
 
-__all__ = ["finished", "has", "kernel_times_block", "nearest_row"]
+__all__ = ["has", "kernel_times_block", "nearest_row"]
 
 _THREADS = 256
 _DEPTH = 8  # the features are padded to a multiple of this
@@ -25,7 +25,6 @@ _WIDTHS = (8, 16, 32)  # columns of a block that one launch takes
 _PART_ROWS = 2**30  # nearest_row.cu counts the rows of a part in 32 bits
 _WAVES = 4  # blocks per place of the device, so that the last ones do not leave it idle for long
 _ON_CHIP = ("rbf", "laplacian", "poly", "sigmoid")
-_CHUNK = 64 * 2**20  # bytes of products in float64 that become kernel values in float32 at a time
 
 
 def has(kernel: Any) -> bool:
@@ -95,67 +94,6 @@ def kernel_times_block(X: Any, Y: Any, block: Any, kernel: Any) -> Any:
             right = left if Y is X else _packed(Y, X.dtype)
             scale = -gamma * math.log2(math.e) if name == "laplacian" else gamma
         return _on_chip(left, right, block, name, scale, kernel.coef0, kernel.degree)
-
-
-def finished(
-    K: Any,
-    kernel: Any,
-    gamma: float,
-    *,
-    symmetric: bool,
-    norms: tuple[Any, Any] = (None, None),
-    factors: tuple[Any, Any] | None = None,
-) -> Any:
-    """Kernel values from products or sums of differences, written over them: one pass over the matrix, then a mirror.
-
-    Parameters
-    ----------
-    K : cupy.ndarray of shape (m, n), float32 or float64
-        What the kernel is a function of. Contiguous where it is symmetric.
-    kernel : Kernel
-        Linear, cosine, rbf, laplacian, poly (polynomial) or sigmoid.
-    gamma : float
-    symmetric : bool
-        Whether the part below the diagonal is to be copied from that above, and ones to be put on the diagonal of
-        kernels that have them there.
-    norms : pair of cupy.ndarray of shapes (m,) and (n,), optional
-        For rbf: half the squared norms of the rows whose products K holds.
-    factors : pair of cupy.ndarray of shapes (m, d) and (n, d), float64, optional
-        Rows whose products K is to be made of, where they need more digits than it has.
-
-    Returns
-    -------
-    K : the same array
-
-    Raises
-    ------
-    ValueError
-        If values are not all finite.
-    """
-    import cupy
-
-    m, n = K.shape
-    if not K.size:
-        return K
-    name = {"polynomial": "poly"}.get(kernel.name, kernel.name)
-    with K.device:
-        step = m if factors is None else max(1, _CHUNK // (8 * n))
-        for start in range(0, m, step):
-            part = K[start : start + step]
-            values = part if factors is None else factors[0][start : start + step] @ factors[1].T
-            if name == "rbf":
-                _elementwise(name)(values, norms[0][start : start + step, None], norms[1][None], part)
-            elif name == "laplacian":
-                _elementwise(name)(values, gamma, part)
-            elif name in ("poly", "sigmoid"):
-                _elementwise(name)(values, gamma, kernel.coef0, kernel.degree, part)
-        # no product is larger than the norms allow, and no value of this kernel than 1: they need not be looked at
-        extremes = [4 * half.max() for half in norms] if name == "rbf" else [K.max(), K.min()]
-        if not bool(cupy.isfinite(cupy.stack(extremes)).all()):
-            raise kernel.not_finite()
-        if symmetric:
-            _elementwise("mirror")(n, name in ("rbf", "laplacian"), K, size=K.size)
-    return K
 
 
 def nearest_row(queries: Any, rows: Any) -> Any:
@@ -290,29 +228,6 @@ def _function(device: int, entry: str, dtype: str, *macros: str) -> Any:
 
     real = {"float32": "float", "float64": "double"}[dtype]
     return cupy.RawModule(code=_source(entry), options=("-std=c++17", f"-DREAL={real}", *macros)).get_function(entry)
-
-
-@cache
-def _elementwise(name: str) -> Any:
-    """Kernel values from products (or sums), number by number; CuPy compiles it once per device and dtype."""
-    import cupy
-
-    numbers = "P product, P gamma, P coef0, P degree"
-    inputs, outputs, code = {
-        "rbf": ("P product, P left, P right", "T value", "value = exp(min(product - left - right, P(0)))"),
-        "laplacian": ("P sum, P gamma", "T value", "value = exp(-gamma * sum)"),
-        "poly": (numbers, "T value", "value = pow(gamma * product + coef0, degree)"),
-        "sigmoid": (numbers, "T value", "value = tanh(gamma * product + coef0)"),
-        "mirror": ("int64 n, bool ones", "raw T K", _MIRROR),
-    }[name]
-    return cupy.ElementwiseKernel(inputs, outputs, code, f"shallowda_{name}")
-
-
-_MIRROR = """
-    const long long row = i / n, column = i % n;
-    if (row > column) K[i] = K[column * n + row];
-    else if (ones && row == column) K[i] = 1;
-"""
 
 
 def _source(entry: str) -> str:

@@ -243,9 +243,9 @@ class Kernel:
         K, the products are taken here.
         """
         if library(K) == "cupy":
-            from shallowda.kernels import device
+            from shallowda.kernels._cupy_pairwise import finished
 
-            return device.finished(K, self, gamma, symmetric=symmetric, norms=(left, right), factors=factors)
+            return finished(K, self, gamma, symmetric=symmetric, norms=(left, right), factors=factors)
         xp = namespace(K)
 
         def finish(start: int, stop: int) -> None:

@@ -82,8 +82,9 @@ class Thresholds:
     dense_share: float = 1 / 20
     #: Columns of the kernel matrix in the preconditioner of conjugate gradients.
     preconditioner_columns: int = 1024
-    #: Flops of the first product from which backend="auto" takes a CuPy device. An estimate (about half a second of two
-    #: cores, against the start of CuPy and the copy there): not yet measured on a device.
+    #: Flops of the first product from which backend="auto" takes a CuPy device, where the problem fits its memory. An
+    #: estimate (about half a second of two cores, against the start of CuPy and the copy there): not yet measured on a
+    #: device.
     device_flops: float = 5e10
     #: Float64 copies of rows that one streaming pass has at work: two blocks of `moments`, large enough for BLAS.
     row_block_bytes: int = 2**27
@@ -93,8 +94,8 @@ class Thresholds:
     #: the methods took 0.6 to 3.5 times as long there, above mostly 0.7 to 1 times (measured: 2 cores, OpenBLAS, seven
     #: sizes from 500 x 50 to 20000 x 200).
     one_thread_entries: int = 2**22
-    #: Memory that a fit may take beyond its input: bytes (int), or a share of what is free (float). Half leaves room
-    #: for what the user's own program still does.
+    #: Memory that a fit may take beyond its input, of the machine or of the device where it is computed: bytes (int),
+    #: or a share of what is free there (float). Half leaves room for what the user's own program still does.
     memory_budget: int | float = 0.5
 
 
@@ -208,8 +209,8 @@ def plan(
     n_landmarks : int, optional
         Approximates a kernel that is not linear; linear problems need no approximation.
     backend : {"auto", "numpy", "cupy", "torch"}, default="auto"
-        See `resolve_backend`; "auto" is also NumPy where the device has too little memory. "torch" for tensors on a CUDA
-        device.
+        See `resolve_backend`; "auto" is also NumPy where the device has too little memory. "torch" for tensors on a
+        CUDA device.
     memory_budget : int, float or None, default=None
         See `resolve_budget`.
     copied : bool, default=True

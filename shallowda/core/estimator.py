@@ -30,6 +30,7 @@ from shallowda.kernels.arrays import (
     Array,
     ArrayHolder,
     from_numpy,
+    full_precision,
     is_foreign,
     is_numpy,
     library,
@@ -65,12 +66,14 @@ _ROW_COPIES, _VALUE_COPIES, _MODEL_COPIES = 10, 3, 4
 def computing(*rows: Array, fitted: int = 0) -> Iterator[None]:
     """Context of what is computed of these rows: a failed decomposition is an error; small ones leave BLAS one thread.
 
+    Products in float32 keep its digits on a device too.
+
     Used where all of fit and of predict passes, so that no method sets threads by itself. `fitted` is the number of
     rows that a model, which new rows may be compared with, was fitted on.
     """
     n, d = fitted + sum(part.shape[0] for part in rows), rows[0].shape[1]
     small = is_numpy(rows[0]) and n * max(n, d) <= thresholds().one_thread_entries
-    with one_blas_thread() if small else nullcontext(), strict_linalg(rows[0]):
+    with one_blas_thread() if small else nullcontext(), strict_linalg(rows[0]), full_precision(rows[0]):
         yield
 
 
@@ -195,12 +198,17 @@ class DomainAware(BaseEstimator):
             return None
         if resolve_backend(self.backend, *X.shape) != "cupy":
             return None
-        kept: list[Array] = []
-        copy(self)._move(lambda array: kept.append(array) or array, is_numpy)
+        sizes: list[int] = []
+
+        def weighed(array: Array) -> Array:
+            sizes.append(array.nbytes)
+            return array
+
+        copy(self)._move(weighed, is_numpy)
         n_kernel = X.shape[1] if getattr(self, "kernel", None) == "precomputed" else len(getattr(self, "X_fit_", ()))
         per_row = 8 * (_ROW_COPIES * X.shape[1] + _VALUE_COPIES * n_kernel)
         free = resolve_budget(getattr(self, "memory_budget", None), "cupy")
-        height = (free - _MODEL_COPIES * sum(value.nbytes for value in kept)) // per_row
+        height = (free - _MODEL_COPIES * sum(sizes)) // per_row
         if height >= 1:
             return int(height)
         if self.backend == "auto":

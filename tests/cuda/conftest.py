@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import stand_in
 
-from shallowda.kernels import device, planning
+from shallowda.kernels import _cupy_pairwise, device, planning
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 
@@ -43,7 +43,7 @@ def machine(build):
 
     def forget():
         device._function.cache_clear()
-        device._elementwise.cache_clear()
+        _cupy_pairwise._elementwise.cache_clear()
         planning.cupy_problem.cache_clear()
 
     forget()

@@ -171,7 +171,7 @@ def test_sizes_are_whole_numbers(name, wrong):
 def test_other_arguments_are_checked():
     with pytest.raises(ValueError, match="dtype must be float32 or float64; it is int64"):
         plan(10, 5, None, 2, "int64")
-    with pytest.raises(ValueError, match="form must be one of 'dual', 'sample', .*; it is 'primal'"):
+    with pytest.raises(ValueError, match=r"form must be one of 'dual', 'sample', .*; it is 'primal'"):
         plan(10, 5, None, 2, form="primal")
     with pytest.raises(ValueError, match="n_landmarks= needs the rows"):
         plan(10, 10, "precomputed", 2, n_landmarks=3)
@@ -421,9 +421,9 @@ def test_the_memory_of_the_device_counts_there(cupy):
 def test_linear_methods_count_their_rows_on_the_device(cupy):
     rows = 4 * 10**5 * 2048
     assert plan(10**5, 2048, None, 30, "float32", backend="cupy", memory_budget=3 * rows).nbytes > rows
-    with pytest.raises(MemoryError, match="memory_budget allows 512.0 MiB"):
+    with pytest.raises(MemoryError, match=r"memory_budget allows 512\.0 MiB"):
         plan(10**5, 2048, None, 30, "float32", backend="cupy", memory_budget=GIB // 2)
-    with pytest.raises(MemoryError, match="memory_budget allows 4.0 GiB"):  # all there is
+    with pytest.raises(MemoryError, match=r"memory_budget allows 4\.0 GiB"):  # all there is
         plan(10**6, 2048, None, 30, "float32", backend="cupy", memory_budget=100 * GIB)
 
 
