@@ -149,7 +149,7 @@ class Plan:
     operator : {"moments", "factored", "dense", "tiled", "nystroem"}
         What stands for the matrix: its d x d sufficient statistics, its factor, itself, tiles computed anew for each
         product, or an approximation from landmarks.
-    solver : {"lapack", "block krylov", "conjugate gradients"}
+    solver : {"lapack", "block krylov", "conjugate gradients", "quadratic programme"}
     backend : {"numpy", "cupy", "torch"}
         Whose memory is taken, and with "cupy" where NumPy arrays are computed with. "torch" is for tensors on a CUDA
         device; other arrays than these lie in the machine's memory, as NumPy's.
@@ -242,11 +242,15 @@ def plan(
     chosen = backend if backend == "torch" else resolve_backend(backend, n, d, linear=problem.linear)
     try:
         result = problem.planned(chosen, resolve_budget(memory_budget, chosen))
-    except MemoryError as error:
+    except MemoryError:
         if (backend, chosen) != ("auto", "cupy"):
             raise
         result = problem.planned("numpy", resolve_budget(memory_budget))
-        result = dataclasses.replace(result, reasons=(*result.reasons, f"the device has too little memory: {error}"))
+        least, allowed = _size(problem.least("cupy")[0]), _size(resolve_budget(memory_budget, "cupy"))
+        too_little = (
+            f"the device has too little memory: it takes {least} with the rows, and {allowed} are allowed there"
+        )
+        result = dataclasses.replace(result, reasons=(*result.reasons, too_little))
     logger.info(
         "n=%d, d=%d, kernel=%s, k=%d, %s: operator %s, solver %s, backend %s, %s of %s.",
         *(n, d, kernel, k, problem.dtype, result.operator, result.solver, result.backend),
@@ -291,26 +295,32 @@ class _Problem:
 
     def planned(self, backend: str, budget: int) -> Plan:
         """The first way that fits the budget."""
-        needs = []
-        limited = backend != "numpy" or self.form not in ("domains", "weights")
+        # methods without a budget of their own are not refused where there is no other place for them
+        limited = self.form not in ("domains", "weights") or (backend != "numpy" and self.copied)
         for way in self.ways():
-            total, copied = way.nbytes, ()
-            if backend != "numpy":
-                total += self.beside(way)
-                if self.copied:
-                    total += self.rows
-                    copied = (f"the rows ({_size(self.rows)}) are copied to the device",)
+            total = self.needed(way, backend)
             if total <= budget or not limited:
-                reasons = (*way.reasons, *copied, self.about_solver(way.order, way.solver))
+                copied = backend != "numpy" and self.copied
+                moved = (f"the rows ({_size(self.rows)}) are copied to the device",) if copied else ()
+                reasons = (*way.reasons, *moved, self.about_solver(way.order, way.solver))
                 return Plan(way.operator, way.solver, backend, total, budget, reasons)
-            needs.append((total, way.operator))
-        total, operator = min(needs)
+        total, operator = self.least(backend)
         cheaper = "" if self.linear or self.kernel == "precomputed" or self.n_landmarks else "pass n_landmarks=, "
+        elsewhere = "" if backend == "numpy" else "take backend='numpy', "
         raise MemoryError(
             f"n = {self.n}, d = {self.d}, kernel = {self.kernel!r}, k = {self.k} needs {_size(total)} ({total} bytes) "
             f"beyond the input even with the operator {operator!r}, and memory_budget allows {_size(budget)} "
-            f"({budget} bytes). Raise memory_budget, {cheaper}or use fewer components or rows."
+            f"({budget} bytes). Raise memory_budget, {cheaper}{elsewhere}or use fewer components or rows."
         )
+
+    def least(self, backend: str) -> tuple[int, str]:
+        """The bytes of the way that needs fewest, and its operator."""
+        return min((self.needed(way, backend), way.operator) for way in self.ways())
+
+    def needed(self, way: _Way, backend: str) -> int:
+        """Bytes that a way takes where it is computed."""
+        on_device = 0 if backend == "numpy" else self.beside(way) + (self.rows if self.copied else 0)
+        return way.nbytes + on_device
 
     @property
     def rows(self) -> int:
@@ -339,9 +349,8 @@ class _Problem:
             total += _FLOAT64 * n * order
         if not self.linear and self.kernel != "precomputed":
             total += 3 * wide + min(_DEVICE_CHUNK, _FLOAT64 * n**2)
-            if (
-                way.operator == "tiled" and self.form != "weights"
-            ):  # the padded rows of both sides, and sums of parts of the rows
+            tiled = way.operator == "tiled" and self.form != "weights"
+            if tiled:  # the padded rows of both sides, and sums of parts of the rows
                 total += 2 * wide + 16 * _FLOAT64 * n + 2 * _FLOAT64 * _WIDTH * (n + _PART_ROWS)
             if self.kernel == "laplacian":
                 total += 3 * min(_DEVICE_CHUNK, wide * n)
@@ -390,7 +399,7 @@ class _Problem:
         columns = min(n, _MATCHED_COLUMNS)
         values = min(_MATCHED_BYTES, _FLOAT64 * n * n) + min(2 * self.table.tile_bytes, 2 * _FLOAT64 * n * n)
         because = f"weights of the source rows: at most {columns} columns of their kernel matrix, the rest in tiles"
-        return _Way("tiled", columns, "lapack", values + _FLOAT64 * n * (columns + 2 * d), (because,))
+        return _Way("tiled", columns, "quadratic programme", values + _FLOAT64 * n * (columns + 2 * d), (because,))
 
     def coupled_way(self) -> _Way:
         """Two maps in the coordinates of the rows, of the basis of their span, or of the kernel's feature space."""
@@ -478,7 +487,7 @@ class _Problem:
         """The solver of a problem of this order, and the bytes it works with."""
         if self.system:
             if solver is None:  # the factors, blocks of the graph, and the right-hand sides with solutions
-                sides = 3 if self.form == "hinge" else 0
+                sides = 2 if self.form == "hinge" else 0
                 return "lapack", (1 + sides) * _FLOAT64 * order * order + self.graph
             return "conjugate gradients", _FLOAT64 * order * min(self.table.preconditioner_columns, order)
         solver = solver or solver_for(order, self.k)
@@ -490,7 +499,7 @@ class _Problem:
     def about_solver(self, order: int, solver: str) -> str:
         """Why this solver."""
         if self.form == "weights":
-            return "a quadratic programme in the weights"
+            return "it is solved on those columns"
         if self.form == "domains":
             return f"all eigenvectors of order {order} by LAPACK"
         if self.system:
