@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ import scipy.sparse as sp
 
 __all__ = [
     "ArrayHolder",
+    "alike",
     "as_dtype",
     "from_numpy",
     "full_precision",
@@ -26,7 +27,9 @@ __all__ = [
     "library",
     "merge_rows",
     "namespace",
+    "of_foreign",
     "on_backend",
+    "on_device",
     "row_squares",
     "strict_linalg",
     "symmetric_product",
@@ -58,6 +61,11 @@ def is_foreign(X: Any) -> bool:
     if is_numpy(X) or isinstance(X, np.generic) or sp.issparse(X) or isinstance(X, type) or is_lazy(X):
         return False
     return hasattr(X, "__array_namespace__") or (library(X) in _COMPAT and hasattr(X, "shape") and hasattr(X, "dtype"))
+
+
+def of_foreign(X: Any) -> bool:
+    """Whether X is a list of arrays that `is_foreign` knows, such as rows or labels one by one."""
+    return isinstance(X, (list, tuple)) and len(X) > 0 and is_foreign(X[0])
 
 
 def is_lazy(X: Any) -> bool:
@@ -97,13 +105,19 @@ def namespace(*arrays: Any) -> Any:
 
 
 def to_numpy(array: Any) -> np.ndarray:
-    """A NumPy array with the values of any array, copied from its device where it lives on one."""
+    """A NumPy array with the values of any array, or list of arrays, copied from its device where it lives on one.
+
+    Bfloat16, which NumPy has not, becomes float32.
+    """
+    if of_foreign(array):
+        return np.asarray([to_numpy(part) for part in array])
     if is_numpy(array) or not is_foreign(array):
         return np.asarray(array)
     if library(array) == "cupy":
         return array.get()
     if library(array) == "torch":
-        return array.detach().cpu().numpy()
+        held = array.detach().cpu()
+        return (held.float() if str(array.dtype) == "torch.bfloat16" else held).numpy()
     return np.from_dlpack(array, device="cpu")
 
 
@@ -157,9 +171,19 @@ def on_backend(array: Any, backend: str) -> Any:
     return cupy.asarray(array)
 
 
+def on_device(array: Any) -> AbstractContextManager:
+    """Context in which the device of an array is the current one.
+
+    CuPy makes and computes arrays on the current device, wherever their operands are; other libraries need no context.
+    """
+    return array.device if library(array) == "cupy" else nullcontext()
+
+
 @contextmanager
 def strict_linalg(array: Any) -> Iterator[None]:
     """Context in which a decomposition that fails on the array's device is an error, as it is on the CPU.
+
+    The device is the current one: see `on_device`.
 
     CuPy's default is to return whatever cuSOLVER left behind. A decomposition of NaN or infinite values may still end
     without an error: look at the result. Costs a synchronisation of the device for each decomposition.
@@ -174,7 +198,7 @@ def strict_linalg(array: Any) -> Iterator[None]:
         return
     import cupyx
 
-    with cupyx.errstate(linalg="raise"):
+    with on_device(array), cupyx.errstate(linalg="raise"):
         try:
             yield
         except np.linalg.LinAlgError as error:
@@ -209,6 +233,12 @@ def full_precision(array: Any) -> Iterator[None]:
 def as_dtype(array: Any, dtype: Any) -> Any:
     """The array in another dtype; itself where it has it."""
     return namespace(array).astype(array, dtype, copy=False)
+
+
+def alike(*arrays: Any) -> tuple[Any, ...]:
+    """Arrays of one library in their common dtype: only NumPy takes products of float32 and float64."""
+    dtype = namespace(*arrays).result_type(*arrays)
+    return tuple(as_dtype(array, dtype) for array in arrays)
 
 
 def row_squares(rows: Any) -> Any:

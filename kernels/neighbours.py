@@ -19,7 +19,7 @@ import scipy.sparse as sp
 from scipy.special import entr, softmax
 
 from shallowda.kernels import device
-from shallowda.kernels.arrays import Array, from_numpy, is_numpy, library, namespace, to_numpy
+from shallowda.kernels.arrays import Array, alike, from_numpy, is_numpy, library, namespace, to_numpy
 from shallowda.kernels.operators import Operator
 from shallowda.kernels.pairwise import unit_rows
 from shallowda.kernels.threads import in_threads, parts
@@ -40,7 +40,7 @@ def nearest_row(queries: Array, rows: Array) -> Array:
 
     For NumPy arrays this is the minimum of the distances computed in float64 as sums of squared differences, also for
     float32 input, and rows at equal distance are told apart by their order. For other arrays the distances come from
-    products in the arrays' own dtype, so rows that are equally near to its rounding may be confused.
+    products in the arrays' common dtype, so rows that are equally near to its rounding may be confused.
 
     The cost is quadratic, m n d; nothing else here is. NumPy: float32 products on as many threads as BLAS may use;
     queries that float32 cannot decide (many rows within its rounding of the nearest) take a float64 product more.
@@ -70,6 +70,8 @@ def nearest_row(queries: Array, rows: Array) -> Array:
     namespace(queries, rows)
     if not rows.shape[0]:
         raise ValueError("rows is empty, so no query has a nearest row.")
+    if not is_numpy(queries):
+        queries, rows = alike(queries, rows)
     if library(queries) == "cupy" and rows.shape[1] <= _FUSED_FEATURES:
         return device.nearest_row(queries, rows)
     if not is_numpy(queries):

@@ -17,7 +17,7 @@ from sklearn.utils.validation import column_or_1d
 from shallowda.core.contract import concatenated_labels, is_continuous, label_array
 from shallowda.core.messages import warn
 from shallowda.core.rows import computed
-from shallowda.kernels.arrays import is_foreign, namespace
+from shallowda.kernels.arrays import is_foreign, namespace, on_device
 
 __all__ = ["pack_domains"]
 
@@ -51,7 +51,7 @@ def pack_domains(Xs: Any, ys: Any, Xt: Any, yt: Any = None) -> tuple[Any, np.nda
     Raises
     ------
     ValueError
-        If shapes do not fit, or labels are of different types.
+        If shapes do not fit, rows lie on different devices, or labels are of different types.
     TypeError
         If rows are sparse or lazy, or of different array libraries.
 
@@ -107,7 +107,7 @@ def _append_marks(known: np.ndarray, n_target: int) -> np.ndarray:
 
 
 def _is_several(Xs: Any) -> bool:
-    return isinstance(Xs, (list, tuple)) and len(Xs) > 0 and all(np.ndim(part) == 2 for part in Xs)
+    return isinstance(Xs, (list, tuple)) and len(Xs) > 0 and all(np.ndim(computed(part, "Xs")) == 2 for part in Xs)
 
 
 def _stack(parts: Sequence[Any]) -> Any:
@@ -135,4 +135,7 @@ def _stack(parts: Sequence[Any]) -> Any:
                 "Every domain must be 2-D with the same number of features; got shapes "
                 f"{', '.join(str(tuple(part.shape)) for part in arrays)}."
             )
-    return xp.concat(arrays)
+    if len(devices := {str(array.device) for array in arrays}) > 1:
+        raise ValueError(f"The rows of the domains lie on different devices, {', '.join(sorted(devices))}: move them.")
+    with on_device(arrays[0]):
+        return xp.concat(arrays)

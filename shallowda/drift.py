@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import validate_data
 
-from shallowda.core.rows import computed
+from shallowda.core.rows import on_host
 from shallowda.kernels.subspaces import pca_basis
 from shallowda.metrics import permutation_test, proxy_a_distance
 
@@ -147,7 +147,7 @@ class TargetDrift(BaseEstimator):
         self : TargetDrift
         """
         self._validate_params()
-        X = validate_data(self, computed(X), dtype=np.float64)
+        X = validate_data(self, on_host(X), dtype=np.float64)
         self._begin(X.shape[1])
         self.reference_ = self._some(X, np.random.default_rng(self.random_state))
         return self
@@ -177,7 +177,7 @@ class TargetDrift(BaseEstimator):
                 f"size was {self._capacity} when the first rows came and is {self.size} now, which would spoil the "
                 "uniform sample. Begin anew with fit."
             )
-        X = validate_data(self, computed(X), dtype=np.float64, reset=first)
+        X = validate_data(self, on_host(X), dtype=np.float64, reset=first)
         if first:
             self._begin(X.shape[1])
         seen = self.history_[-1].n_seen if self.history_ else 0

@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 
+from shallowda.core.contract import label_array
 from shallowda.core.rows import two_samples
 from shallowda.kernels.discrepancies import (
     bures_squared,
@@ -595,7 +596,7 @@ def per_class(
     {0: 0.0, 1: 4.0}
     """
     Xs, Xt = two_samples(Xs, Xt)
-    ys, yt = column_or_1d(ys), column_or_1d(yt)
+    ys, yt = column_or_1d(label_array(ys)), column_or_1d(label_array(yt))
     check_consistent_length(Xs, ys)
     check_consistent_length(Xt, yt)
     result = {}
@@ -665,8 +666,9 @@ def label_shift(ys: ArrayLike, predicted_source: ArrayLike, predicted_target: Ar
     >>> shift.target_prior
     array([0.25, 0.75])
     """
-    ys, predicted_source = column_or_1d(ys), column_or_1d(predicted_source)
-    predicted_target = column_or_1d(predicted_target)
+    ys, predicted_source, predicted_target = (
+        column_or_1d(label_array(labels)) for labels in (ys, predicted_source, predicted_target)
+    )
     check_consistent_length(ys, predicted_source)
     if not len(predicted_target):
         raise ValueError("predicted_target is empty: there is no target row to tell class shares from.")

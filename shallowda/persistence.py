@@ -8,6 +8,7 @@ is larger than memory.
 
 from __future__ import annotations
 
+import copy
 import errno
 import hashlib
 import io
@@ -32,9 +33,10 @@ from sklearn.utils.validation import check_is_fitted
 
 import shallowda
 from shallowda._version import __version__
-from shallowda.core.estimator import kept_types
+from shallowda.core.estimator import DomainAware, kept_types
 from shallowda.core.files import replacing
 from shallowda.core.messages import warn
+from shallowda.kernels.arrays import is_foreign, to_numpy
 from shallowda.kernels.planning import available_memory
 from shallowda.pipeline import refuse_learned_mark
 
@@ -91,8 +93,8 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
     Parameters
     ----------
     model : estimator
-        Of this package, of scikit-learn, or a Pipeline of both. Arrays of the model are NumPy's when it was fitted on
-        NumPy arrays.
+        Of this package, of scikit-learn, or a Pipeline of both. What was fitted on arrays of another library, such as
+        CuPy or torch, is written as NumPy arrays: the model that `load` makes takes arrays of any library.
     path : path-like
         Customary ending: ``.skops``.
 
@@ -128,9 +130,9 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
     if not isinstance(model, BaseEstimator):
         raise TypeError(f"model must be an estimator; it is a {type(model).__name__}.")
     refuse_learned_mark(model)
-    content = {"format": _FORMAT, "versions": _versions(), "model": model}
     with replacing(path) as scratch, open(scratch, "r+b") as file:
         try:
+            content = {"format": _FORMAT, "versions": _versions(), "model": _on_host(model)}
             skops.dump(content, file, compression=zipfile.ZIP_DEFLATED)
         except RecursionError as error:
             raise ValueError(f"model holds itself, as requests of metadata do. {_NO_REQUESTS}") from error
@@ -146,6 +148,30 @@ def save(model: BaseEstimator, path: str | os.PathLike) -> None:
             f"The {type(model).__name__} that was saved is not fitted, so it will not predict when it is loaded. After "
             "a search, save its best_estimator_: the estimator that a search is given stays as it was."
         )
+
+
+def _on_host(value: Any) -> Any:
+    """A model, or a part of one, with NumPy arrays in place of those of other libraries; itself where it has none."""
+    if is_foreign(value):
+        return to_numpy(value)
+    if type(value) is dict:
+        parts = value
+    elif type(value) in (list, tuple):
+        parts = dict(enumerate(value))
+    elif isinstance(value, BaseEstimator) or f"{type(value).__module__}.{type(value).__qualname__}" in known_types():
+        parts = getattr(value, "__dict__", {})
+    else:
+        return value
+    moved = {key: _on_host(part) for key, part in parts.items()}
+    if all(moved[key] is parts[key] for key in parts):
+        return value
+    if type(value) in (dict, list, tuple):
+        return moved if type(value) is dict else type(value)(moved.values())
+    copied = copy.copy(value)
+    vars(copied).update(moved)
+    if isinstance(copied, DomainAware):
+        copied._library = "numpy"
+    return copied
 
 
 def _is_fitted(model: BaseEstimator) -> bool:

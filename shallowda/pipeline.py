@@ -26,7 +26,8 @@ from shallowda.core.contract import (
     warn_without_target,
 )
 from shallowda.core.estimator import DomainAware, labels_to_score
-from shallowda.core.rows import computed
+from shallowda.core.rows import on_host
+from shallowda.kernels.arrays import from_numpy, is_foreign, is_numpy, to_numpy
 
 __all__ = ["LabeledOnly", "PerDomain", "accepts_domains", "make_pipeline", "refuse_learned_mark"]
 
@@ -35,6 +36,16 @@ def accepts_domains(estimator: Any, method: str) -> bool:
     """Whether a method of the estimator has the parameter `sample_domain`."""
     function = getattr(estimator, method, None)
     return function is not None and "sample_domain" in inspect.signature(function).parameters
+
+
+def _given(X: Any) -> Any:
+    """Rows as estimators of other packages take them: arrays of other libraries are copied to NumPy's."""
+    return to_numpy(X) if is_foreign(X) else X
+
+
+def _back(Z: Any, X: Any) -> Any:
+    """What an estimator made of `_given` rows, where the rows are."""
+    return from_numpy(Z, X) if is_foreign(X) and is_numpy(Z) else Z
 
 
 class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
@@ -76,7 +87,7 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     def _validated(self, X: ArrayLike, reset: bool) -> np.ndarray:
         # whether NaN is welcome is the transformer's to say: an imputer may stand at the head of a pipeline
         allowed = [np.float64, np.float32]
-        return validate_data(self, computed(X), dtype=allowed, ensure_all_finite="allow-nan", reset=reset)
+        return validate_data(self, on_host(X), dtype=allowed, ensure_all_finite="allow-nan", reset=reset)
 
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> PerDomain:
         """Fit one transformer per domain.
@@ -124,7 +135,7 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         Z : ndarray of shape (n_samples, n_features_out)
         """
-        return self._apply(*self._fit(X, y, sample_domain))
+        return _back(self._apply(*self._fit(X, y, sample_domain)), X)
 
     def transform(self, X: ArrayLike, *, sample_domain: ArrayLike | None = None) -> np.ndarray:
         """Transform rows, each by the transformer of its domain.
@@ -146,9 +157,9 @@ class PerDomain(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
             If a row's domain was not fitted.
         """
         check_is_fitted(self)
-        X = self._validated(X, reset=False)
-        codes = np.full(len(X), -1) if sample_domain is None else domain_codes(sample_domain, len(X))
-        return self._apply(X, codes)
+        rows = self._validated(X, reset=False)
+        codes = np.full(len(rows), -1) if sample_domain is None else domain_codes(sample_domain, len(rows))
+        return _back(self._apply(rows, codes), X)
 
     def _apply(self, X: np.ndarray, codes: np.ndarray) -> np.ndarray:
         parts = [
@@ -280,7 +291,7 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         self._validate_params()
         if y is None:
             raise ValueError("LabeledOnly requires y to be passed, but the target y is None.")
-        X, y = indexable(X, label_array(y))
+        X, y = indexable(_given(X), label_array(y))
         n_samples = len(y)
         source = np.flatnonzero(row_domains(y, sample_domain, n_samples) >= 0)
         if sample_domain is None and len(source) == n_samples:
@@ -310,7 +321,7 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         y : ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        return self.estimator_.predict(X)
+        return self.estimator_.predict(_given(X))
 
     @available_if(_inner_has("predict_proba"))
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
@@ -325,7 +336,7 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         proba : ndarray of shape (n_samples, n_classes)
         """
         check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
+        return self.estimator_.predict_proba(_given(X))
 
     @available_if(_inner_has("decision_function"))
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -340,7 +351,7 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
         check_is_fitted(self)
-        return self.estimator_.decision_function(X)
+        return self.estimator_.decision_function(_given(X))
 
     @available_if(_inner_has("transform"))
     def transform(self, X: ArrayLike) -> Any:
@@ -355,7 +366,7 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         Z : array of shape (n_samples, n_features_out)
         """
         check_is_fitted(self)
-        return self.estimator_.transform(X)
+        return _back(self.estimator_.transform(_given(X)), X)
 
     @available_if(_inner_has("get_feature_names_out"))
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
@@ -404,8 +415,8 @@ class LabeledOnly(MetaEstimatorMixin, BaseEstimator):
         score : float
         """
         check_is_fitted(self)
-        _, known = labels_to_score(self, y)
-        weights = {} if sample_weight is None else {"sample_weight": np.asarray(sample_weight)[known]}
+        X, (y, known) = _given(X), labels_to_score(self, y)
+        weights = {} if sample_weight is None else {"sample_weight": to_numpy(sample_weight)[known]}
         if not known.all():
             X, y = _safe_indexing(X, np.flatnonzero(known)), labels_among(y, known)
         return self.estimator_.score(X, y, **weights)

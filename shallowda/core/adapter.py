@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import DomainAwareClassifier, base_has, computing, for_base, require_classifier
 from shallowda.core.nearest import OneNearestNeighbor
+from shallowda.core.rows import on_their_device
 from shallowda.kernels.arrays import Array, as_dtype, is_numpy, to_numpy
 from shallowda.kernels.copies import of_first
 
@@ -65,6 +66,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
             base = OneNearestNeighbor("euclidean")
         return base.fit(for_base(base, Zs), domains.source_labels)
 
+    @on_their_device
     def _fit(self, X: ArrayLike, y: Any, sample_domain: Any, *, whole: bool = False) -> Array:
         X, domains = self._read(X, y, sample_domain)
         return self._learn(X, domains, self._adapt, whole=whole)
@@ -166,6 +168,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
         """
         return self._embedded(X, sample_domain, lambda Z: Z)
 
+    @on_their_device
     def _embedded(self, X: ArrayLike, sample_domain: Any, then: Callable[[Array], Array]) -> Array:
         """What is made of the embedding of new rows."""
         X, source = self._rows(X, sample_domain)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from shallowda.core.contract import Domains
 from shallowda.core.estimator import DomainAwareClassifier, computing
+from shallowda.core.rows import on_their_device
 from shallowda.kernels.arrays import Array, is_numpy, to_numpy
 from shallowda.kernels.copies import of_first
 
@@ -44,6 +45,7 @@ class DomainClassifier(DomainAwareClassifier, ABC):
         """What `_scores` sees of new rows: themselves, unless a method maps them; `source` masks rows of the source."""
         return X
 
+    @on_their_device
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> Self:
         """Fit the classifier on the rows of both domains.
 
@@ -67,6 +69,7 @@ class DomainClassifier(DomainAwareClassifier, ABC):
         self._keep(X)
         return self
 
+    @on_their_device
     def _scored(self, X: ArrayLike, sample_domain: Any) -> Array:
         X, source = self._rows(X, sample_domain)
         first = self._first_equal(X, source)

@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
 from shallowda.core.messages import warn
-from shallowda.kernels.arrays import Array, is_foreign, take_rows, to_numpy
+from shallowda.kernels.arrays import Array, is_foreign, of_foreign, take_rows, to_numpy
 
 __all__ = [
     "Domains",
@@ -170,7 +170,7 @@ def label_array(y: Any) -> np.ndarray:
 
 def _as_array(y: Any) -> np.ndarray:
     """An array with the values of y, which stay of the types that they have."""
-    if is_foreign(y):
+    if is_foreign(y) or of_foreign(y):
         return to_numpy(y)
     if hasattr(y, "columns") and len(y.columns) == 1:
         return _as_array(y[y.columns[0]])[:, None]

@@ -25,7 +25,7 @@ from shallowda.core.contract import (
 )
 from shallowda.core.messages import warn_source_score
 from shallowda.core.nearest import OneNearestNeighbor
-from shallowda.core.rows import read_only, require_range, validated_rows
+from shallowda.core.rows import on_their_device, read_only, require_range, validated_rows
 from shallowda.kernels.arrays import (
     Array,
     ArrayHolder,
@@ -93,6 +93,7 @@ class DomainAware(BaseEstimator):
 
     backend: str
 
+    _library: str  # whose arrays it was fitted on
     _n_fit = 0  # rows of the fit; models saved by an earlier release do not know
 
     def _read(self, X: ArrayLike, y: Any, sample_domain: Any) -> tuple[Array, Domains]:
@@ -128,6 +129,7 @@ class DomainAware(BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return getattr(self, "_fitted", False)
 
+    @on_their_device
     def _rows(self, X: ArrayLike, sample_domain: Any) -> tuple[Array, np.ndarray]:
         """Validated new rows, and the mask of those to treat as source: none unless `sample_domain` says so."""
         check_is_fitted(self)
@@ -138,9 +140,26 @@ class DomainAware(BaseEstimator):
                 f"This {type(self).__name__} was fitted on arrays of {self._library} and keeps its results there; X is "
                 f"an array of {library(X)}. Pass X as {self._library} array."
             )
+        self._require_device(X)
         if sample_domain is None:
             return X, np.zeros(X.shape[0], dtype=bool)
         return X, domain_codes(sample_domain, X.shape[0]) >= 0
+
+    def _require_device(self, X: Array) -> None:
+        """Refuse rows that are not on the device of the fitted arrays; NumPy's go to any."""
+        devices = []
+
+        def noted(array: Array) -> Array:
+            devices.extend([array.device] if is_foreign(array) else [])
+            return array
+
+        copy(self)._move(noted, is_foreign)
+        device = devices[0] if devices else X.device
+        if device != X.device:
+            raise ValueError(
+                f"This {type(self).__name__} was fitted on rows on the device {device} and keeps its results there; X "
+                f"is on {X.device}. Move X to the device of the fit."
+            )
 
     def _problem(self, domains: Domains | None) -> dict[str, Any]:
         """What `shallowda.kernels.planning.plan` has to know of the method, beside its rows; see there."""
@@ -289,7 +308,7 @@ class DomainAwareClassifier(ClassifierMixin, DomainAware):
         if sample_domain is None and not known.all():
             sample_domain = np.where(known, 0, -1)
         predicted = self.predict(X, sample_domain=sample_domain)
-        weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+        weight = None if sample_weight is None else to_numpy(sample_weight)[known]
         return float(accuracy_score(labels_among(y, known), predicted[known], sample_weight=weight))
 
 

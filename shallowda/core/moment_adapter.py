@@ -26,7 +26,7 @@ from shallowda.core.contract import (
     unlabelled,
 )
 from shallowda.core.messages import warn
-from shallowda.core.rows import validated_rows
+from shallowda.core.rows import on_their_device, validated_rows
 from shallowda.kernels.arrays import Array, is_numpy, library, namespace, take_rows
 from shallowda.kernels.moments import Moments
 from shallowda.kernels.planning import Plan
@@ -105,6 +105,7 @@ class MomentAdapter(BaseAdapter):
         return super()._read(X, y, sample_domain)
 
     @available_if(_may_stream)
+    @on_their_device
     def partial_fit(
         self,
         X: ArrayLike,
@@ -179,13 +180,19 @@ class MomentAdapter(BaseAdapter):
             raise ValueError(
                 f"This {type(self).__name__} learned from arrays of {self._library}; X is an array of {library(X)}."
             )
+        if old is not None:
+            self._require_device(X)
         y = None if y is None else column_or_1d(label_array(y), warn=True)
         source = _source_rows(y, sample_domain, X.shape[0], old)
         if not source.any():
             assert old is not None  # a first call has source rows
             return replace(old, target=_total(old.target, self._moments(X)))
         rows, labels = take_rows(X, np.flatnonzero(source)), None if y is None else labels_among(y, source)
-        if classes is not None and labels is not None and (strange := sorted({*labels.tolist()} - {*classes})):
+        if (
+            classes is not None
+            and labels is not None
+            and (strange := sorted({*labels.tolist()} - {*label_array(classes).tolist()}))
+        ):
             raise ValueError(f"y holds labels that are not among classes: {strange}.")
         target = None if source.all() else self._moments(take_rows(X, np.flatnonzero(~source)))
         if old is None:

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-from shallowda.core.rows import computed, validated_rows
+from shallowda.core.rows import computed, on_their_device, validated_rows, widened
 from shallowda.kernels.arrays import Array, ArrayHolder, from_numpy, is_foreign, namespace, to_numpy
 from shallowda.kernels.neighbours import nearest_row
 from shallowda.kernels.pairwise import unit_rows
@@ -51,6 +51,7 @@ class OneNearestNeighbor(ClassifierMixin, ArrayHolder, BaseEstimator):
     def __init__(self, metric: str = "cosine") -> None:
         self.metric = metric
 
+    @on_their_device
     def fit(self, X: ArrayLike, y: ArrayLike) -> OneNearestNeighbor:
         """Store the rows.
 
@@ -68,7 +69,7 @@ class OneNearestNeighbor(ClassifierMixin, ArrayHolder, BaseEstimator):
             X, y = validated_rows(self, X, reset=True), column_or_1d(to_numpy(y), warn=True)
             check_consistent_length(np.empty(X.shape[0]), y)
         else:
-            X, y = validate_data(self, computed(X), y, dtype=[np.float64, np.float32])
+            X, y = validate_data(self, widened(computed(X)), y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
         self.classes_, self._codes = np.unique(y, return_inverse=True)
         self._rows = namespace(X).asarray(self._scaled(X), copy=True)
@@ -93,6 +94,7 @@ class OneNearestNeighbor(ClassifierMixin, ArrayHolder, BaseEstimator):
     def _scaled(self, X: Array) -> Array:
         return unit_rows(X) if self.metric == "cosine" else X
 
+    @on_their_device
     def _nearest_codes(self, X: ArrayLike) -> np.ndarray:
         check_is_fitted(self)
         X = validated_rows(self, X, reset=False)
@@ -127,3 +129,18 @@ class OneNearestNeighbor(ClassifierMixin, ArrayHolder, BaseEstimator):
         """
         codes = self._nearest_codes(X)
         return np.eye(len(self.classes_))[codes]
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Accuracy.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, d)
+        y : array-like of shape (m,)
+        sample_weight : array-like of shape (m,), optional
+
+        Returns
+        -------
+        accuracy : float
+        """
+        return super().score(X, to_numpy(y), None if sample_weight is None else to_numpy(sample_weight))

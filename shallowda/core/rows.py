@@ -2,23 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_array, validate_data
 
-from shallowda.kernels.arrays import Array, is_foreign, is_lazy, library, namespace
+from shallowda.kernels.arrays import (
+    Array,
+    as_dtype,
+    is_foreign,
+    is_lazy,
+    library,
+    namespace,
+    of_foreign,
+    on_device,
+    to_numpy,
+)
 from shallowda.kernels.moments import row_blocks
 
-__all__ = ["computed", "read_only", "require_range", "two_samples", "validated_rows"]
+__all__ = [
+    "computed",
+    "on_host",
+    "on_their_device",
+    "read_only",
+    "require_range",
+    "two_samples",
+    "validated_rows",
+    "widened",
+]
+
+Method = TypeVar("Method", bound=Callable)
 
 _POWERS = {4: {4: 17, 8: 70}, 2: {4: 17, 8: 150}}  # by degree and bytes of a number: exponent that sums of powers allow
 
 
+def on_their_device(method: Method) -> Method:
+    """A method whose first argument is rows, made to run with their device as the current one.
+
+    Parameters
+    ----------
+    method : callable
+
+    Returns
+    -------
+    method : callable
+    """
+
+    @wraps(method)
+    def run(self: Any, X: Any, *args: Any, **named: Any) -> Any:
+        with on_device(X):
+            return method(self, X, *args, **named)
+
+    return run  # type: ignore[return-value]
+
+
 def computed(X: Any, name: str = "X") -> Any:
     """The rows themselves, if their values are at hand and can be computed with.
+
+    Of a torch tensor that records gradients, what it holds: nothing here is differentiated.
 
     Parameters
     ----------
@@ -33,7 +78,8 @@ def computed(X: Any, name: str = "X") -> Any:
     Raises
     ------
     TypeError
-        If X is sparse, is lazy, or claims to follow the Array API standard and does not.
+        If X is sparse, is lazy, is a list of arrays of another library, or claims to follow the Array API standard and
+        does not.
     """
     if sp.issparse(X):
         raise TypeError(
@@ -45,10 +91,17 @@ def computed(X: Any, name: str = "X") -> Any:
             f"{name} is a lazy {type(X).__name__} of {library(X)}, whose values are not computed yet. Pass "
             f"{name}.{'compute' if hasattr(X, 'compute') else 'collect'}(): the rows must fit into memory."
         )
+    if of_foreign(X):
+        raise TypeError(
+            f"{name} is a list of arrays of {library(X[0])}. Make one array of them first, by that library's function "
+            "stack."
+        )
     if is_foreign(X):
+        X = X.detach() if library(X) == "torch" else X
         try:
             xp = namespace(X)
-            bool(xp.all(X[:1, ...] == X[:1, ...]))  # a value that is at hand
+            with on_device(X):
+                bool(xp.all(X[:1, ...] == X[:1, ...]))  # a value that is at hand
             _ = xp.linalg.eigh, [int(side) for side in X.shape]
         except ImportError:
             raise
@@ -60,11 +113,50 @@ def computed(X: Any, name: str = "X") -> Any:
     return X
 
 
+def widened(X: Any) -> Any:
+    """Rows of float16 or bfloat16 in float32, others as they are.
+
+    Parameters
+    ----------
+    X : array-like
+
+    Returns
+    -------
+    X : array-like
+    """
+    if str(getattr(X, "dtype", "")).removeprefix("torch.") not in ("float16", "bfloat16"):
+        return X
+    return as_dtype(X, namespace(X).float32) if is_foreign(X) else np.asarray(X).astype(np.float32)
+
+
+def on_host(X: Any, name: str = "X") -> Any:
+    """The rows for what is computed with NumPy alone: those of another library are copied to the host.
+
+    Parameters
+    ----------
+    X : array-like
+    name : str, default="X"
+        Of the argument, for messages.
+
+    Returns
+    -------
+    X : array-like
+
+    Raises
+    ------
+    TypeError
+        As `computed`.
+    """
+    with on_device(X):
+        X = widened(computed(X, name))
+    return to_numpy(X) if is_foreign(X) else X
+
+
 def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> Array:
     """Finite floating-point rows with the number of features that the estimator was fitted with.
 
     Arrays of other libraries stay where they are. Everything else becomes a NumPy array: float32 and float64 as they
-    are, without a copy, other numbers in float64.
+    are, without a copy, float16 and bfloat16 in float32, other numbers in float64.
 
     Parameters
     ----------
@@ -83,7 +175,7 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) ->
     ValueError, TypeError
         As scikit-learn's ``validate_data``.
     """
-    X = computed(X)
+    X = widened(computed(X))
     if not is_foreign(X):
         with np.errstate(over="ignore", invalid="ignore"):  # sums of large numbers, by which NaN are looked for
             return validate_data(estimator, X, dtype=[np.float64, np.float32], reset=reset, ensure_min_samples=min_rows)
@@ -152,7 +244,7 @@ def read_only(rows: np.ndarray) -> np.ndarray:
 
 
 def two_samples(Xs: ArrayLike, Xt: ArrayLike, at_least: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of two domains with the same features, in float64.
+    """Rows of two domains with the same features, in float64, as NumPy arrays.
 
     Parameters
     ----------
@@ -171,8 +263,8 @@ def two_samples(Xs: ArrayLike, Xt: ArrayLike, at_least: int = 1) -> tuple[np.nda
         As scikit-learn's ``check_array``, and if the numbers of features differ, or squares are out of range.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # as above
-        Xs = check_array(computed(Xs, "Xs"), dtype=np.float64, ensure_min_samples=at_least, input_name="Xs")
-        Xt = check_array(computed(Xt, "Xt"), dtype=np.float64, ensure_min_samples=at_least, input_name="Xt")
+        Xs = check_array(on_host(Xs, "Xs"), dtype=np.float64, ensure_min_samples=at_least, input_name="Xs")
+        Xt = check_array(on_host(Xt, "Xt"), dtype=np.float64, ensure_min_samples=at_least, input_name="Xt")
     if Xs.shape[1] != Xt.shape[1]:
         raise ValueError(f"Xs has {Xs.shape[1]} features and Xt {Xt.shape[1]}; they must agree.")
     require_range(Xs, "Xs", degree=2)

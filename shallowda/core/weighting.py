@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, h
 
 from shallowda.core.contract import Domains, labels_among, read_domains, read_values, value_array
 from shallowda.core.estimator import DomainAware, base_has, computing, for_base, labels_to_score
+from shallowda.core.rows import on_their_device
 from shallowda.kernels.arrays import Array, to_numpy
 
 __all__ = ["SourceWeighting", "effective_sample_size"]
@@ -43,6 +44,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
     def _weigh(self, X: Array, domains: Domains) -> Array:
         """Weights of the source rows, shape (n_source,), not negative, in the order of the rows."""
 
+    @on_their_device
     def fit(self, X: ArrayLike, y: ArrayLike | None = None, *, sample_domain: ArrayLike | None = None) -> Self:
         """Weigh the source rows, and fit the estimator on them.
 
@@ -215,7 +217,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         else:
             y, known = labels_to_score(self, y, said=sample_domain is not None)
             truth = labels_among(y, known)
-        weight = {} if sample_weight is None else {"sample_weight": np.asarray(sample_weight)[known]}
+        weight = {} if sample_weight is None else {"sample_weight": to_numpy(sample_weight)[known]}
         return self.estimator_.score(for_base(self.estimator_, X)[known], truth, **weight)
 
     def __sklearn_tags__(self) -> Tags:

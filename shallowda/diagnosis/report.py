@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
 from shallowda import CORAL
-from shallowda.core.contract import read_domains
+from shallowda.core.contract import label_array, read_domains
 from shallowda.core.estimator import computing
 from shallowda.core.rows import two_samples
 from shallowda.diagnosis.displays import EmbeddingDisplay, ShiftDisplay, draw_bars, draw_moves, png
@@ -213,7 +213,7 @@ class DomainShiftReport:
             self.feature_names = [f"x{i}" for i in range(self.n_features)]
         if len(self.feature_names) != self.n_features:
             raise ValueError(f"There are {len(self.feature_names)} feature_names for {self.n_features} features.")
-        domains = None if ys is None else read_domains(ys, np.zeros(len(np.asarray(ys)), dtype=int), self.n_source)
+        domains = None if ys is None else read_domains(ys, np.zeros(len(label_array(ys)), dtype=int), self.n_source)
         codes = np.zeros(self.n_source, dtype=int) if domains is None else domains.labels
         self.classes: list = [] if domains is None else domains.classes.tolist()
         self.n_permutations = n_permutations

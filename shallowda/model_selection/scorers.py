@@ -608,6 +608,6 @@ def target_accuracy_scorer(Xt: ArrayLike, yt: ArrayLike) -> Any:
     """
 
     def target_accuracy(estimator: Any, X: Any, y: Any = None) -> float:
-        return float(accuracy_score(yt, estimator.predict(Xt)))
+        return float(accuracy_score(label_array(yt), estimator.predict(Xt)))
 
     return target_accuracy

@@ -20,7 +20,7 @@ from shallowda.core.moment_adapter import MomentAdapter
 from shallowda.core.pseudo_labels import PseudoLabelAdapter
 from shallowda.core.weighting import SourceWeighting
 from shallowda.kernels import planning
-from shallowda.kernels.arrays import to_numpy
+from shallowda.kernels.arrays import on_backend, to_numpy
 
 
 def small(method, **params):
@@ -116,18 +116,29 @@ def _one_blas_thread():
         yield
 
 
-@pytest.fixture
-def device(monkeypatch):
-    """What moves to "cupy" lands on the device of another library; the shapes of the moved arrays are listed."""
-    moved = []
+def _elsewhere(array):
+    return strict.asarray(array, device=strict.Device("device1"), copy=True)
 
-    def on_backend(array, backend):
+
+def _on_cupy(array):
+    return on_backend(array, "cupy")
+
+
+@pytest.fixture(params=[_elsewhere, pytest.param(_on_cupy, marks=pytest.mark.gpu)], ids=["strict", "cupy"])
+def device(request, monkeypatch):
+    """The shapes of arrays that were moved to "cupy": there, or to the device of another library in its place."""
+    moved = []
+    if request.param is _on_cupy and (problem := planning.cupy_problem()):
+        pytest.skip(problem)
+
+    def listed(array, backend):
         if backend != "cupy" or not isinstance(array, np.ndarray):
             return array
         moved.append(array.shape)
-        return strict.asarray(array, device=strict.Device("device1"), copy=True)
+        return request.param(array)
 
-    monkeypatch.setattr(planning, "cupy_problem", lambda: None)
-    monkeypatch.setattr(planning, "available_memory", lambda backend="numpy": 2**33)
-    monkeypatch.setattr("shallowda.core.estimator.on_backend", on_backend)
+    if request.param is _elsewhere:
+        monkeypatch.setattr(planning, "cupy_problem", lambda: None)
+        monkeypatch.setattr(planning, "available_memory", lambda backend="numpy": 2**33)
+    monkeypatch.setattr("shallowda.core.estimator.on_backend", listed)
     return moved

@@ -1,6 +1,8 @@
 """Arrays of other libraries: computed with where they are, to the results of NumPy."""
 
+import importlib
 import pickle
+from functools import partial
 from types import SimpleNamespace
 
 import array_api_strict as strict
@@ -8,15 +10,19 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from agreement import agree_across_dtypes, agree_in_float32, agree_there, close, data, few_rounds, fitted_arrays
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import StandardScaler
 
+import shallowda
 from shallowda import (
     ARTL,
     BDA,
     CORAL,
     JDA,
+    LabeledOnly,
     OneNearestNeighbor,
     PerDomain,
     TargetDrift,
@@ -29,6 +35,7 @@ from shallowda.core.adapter import BaseAdapter
 from shallowda.core.catalogue import representatives
 from shallowda.core.weighting import SourceWeighting
 from shallowda.kernels.arrays import from_numpy, is_numpy, library, to_numpy
+from shallowda.kernels.planning import cupy_problem
 from shallowda.metrics import mmd
 
 DEVICE = strict.Device("device1")
@@ -55,8 +62,7 @@ pytestmark = [
 
 def model(case, **params):
     method, given = CASES[case]
-    rounds = {"max_iter": 3} if "max_iter" in method().get_params() else {}
-    return method(**{**rounds, **given, **params})
+    return method(**{**few_rounds(method), **given, **params})
 
 
 def _strict(array):
@@ -69,107 +75,160 @@ def _torch(array):
     return torch.asarray(np.array(array))
 
 
-@pytest.fixture(params=[_strict, _torch], ids=["strict", "torch"])
+def _torch_cuda(array):
+    torch = pytest.importorskip("torch", reason="torch is not installed: tensors are not tested")
+    if not torch.cuda.is_available():
+        pytest.skip("torch has no CUDA device")
+    return _torch(array).to("cuda")
+
+
+def _cupy(array):
+    if problem := cupy_problem():
+        pytest.skip(problem)
+    return importlib.import_module("cupy").asarray(array)
+
+
+ON_DEVICE = [pytest.param(move, marks=pytest.mark.gpu, id=move.__name__) for move in (_cupy, _torch_cuda)]
+
+
+@pytest.fixture(params=[_strict, _torch, *ON_DEVICE])
 def there(request):
     """Moves an array to another library, and device where it has several."""
     return request.param
 
 
-def data(n=90, d=8, dtype=float):
-    """Three classes and a shift, in mixed order; read-only, with a target that is a third of the rows."""
-    rng = np.random.default_rng(n + d)
-    truth = np.arange(n) % 3
-    domain = rng.permutation(np.where(np.arange(n) % 5 < 3, 0, -1))
-    X = 5 * np.eye(d)[truth] + rng.normal(size=(n, d)) * np.linspace(1.3, 0.7, d)
-    X[domain < 0] += 2 * np.eye(d)[4] + np.eye(d)[0]
-    X[domain < 0, 5] *= 2
-    X /= np.linalg.norm(X, axis=1, keepdims=True)
-    X, y = X.astype(dtype), np.where(domain < 0, -1, truth)
-    for array in (X, y, domain):
-        array.setflags(write=False)
-    return SimpleNamespace(X=X, y=y, domain=domain, truth=truth, Xt=X[domain < 0], yt=truth[domain < 0])
-
-
 SHAPES = [pytest.param(data(90, 8), id="d<n"), pytest.param(data(45, 70), id="d>n")]
-
-
-def close(got, expected, rtol=1e-8):
-    got, expected = to_numpy(got), to_numpy(expected)
-    assert got.shape == expected.shape
-    assert got.dtype == expected.dtype
-    np.testing.assert_allclose(got, expected, atol=rtol * max(np.abs(expected).max(), 1e-30), rtol=0)
-
-
-def fitted_arrays(fitted):
-    """Fitted attributes that are arrays of numbers, by name; labels and histories are NumPy's everywhere."""
-    names = ("components_", "X_fit_", "coef_", "dual_coef_", "intercept_", "mean_", "source_mean_", "alignment_")
-    return {name: vars(fitted)[name] for name in names if name in vars(fitted)}
-
-
-def agree(case, there, problem, rtol=1e-8):
-    plain, X = model(case).fit(problem.X, problem.y), there(problem.X)
-    moved = model(case).fit(X, problem.y)
-    for name, value in fitted_arrays(moved).items():
-        assert library(value) == library(X), name
-        assert value.device == X.device, name
-        close(value, getattr(plain, name), rtol)
-    for rows, domain in ((problem.X, problem.domain), (problem.Xt, None)):
-        predicted = moved.predict(there(rows), sample_domain=domain)
-        assert is_numpy(predicted)
-        np.testing.assert_array_equal(predicted, plain.predict(rows, sample_domain=domain))
-        for function in ("transform", "decision_function", "predict_proba"):
-            if not hasattr(plain, function):
-                continue
-            got = getattr(moved, function)(there(rows), sample_domain=domain)
-            assert library(got) == ("numpy" if function == "predict_proba" else library(X)), function
-            assert is_numpy(got) or got.device == X.device, function
-            close(got, getattr(plain, function)(rows, sample_domain=domain), rtol)
-    assert moved.score(there(problem.Xt), problem.yt) == plain.score(problem.Xt, problem.yt)
-    np.testing.assert_array_equal(moved.classes_, plain.classes_)
-    if hasattr(plain, "transform"):
-        Z = model(case).fit_transform(X, problem.y)
-        assert library(Z) == library(X)
-        assert Z.device == X.device
-        close(Z, model(case).fit_transform(problem.X, problem.y), rtol)
-    if hasattr(plain, "pseudo_labels_"):
-        np.testing.assert_array_equal(moved.pseudo_labels_, plain.pseudo_labels_)
-    np.testing.assert_array_equal(to_numpy(X), problem.X)
 
 
 @pytest.mark.parametrize("problem", SHAPES)
 @pytest.mark.parametrize("case", CASES)
 def test_results_are_those_of_numpy_and_stay_where_they_are(case, there, problem):
-    agree(case, there, problem)
+    agree_there(partial(model, case), there, problem)
 
 
 @pytest.mark.parametrize("case", ["TCAEstimator 2", "JDA 2"])
 def test_above_the_order_of_dense_solvers(case, monkeypatch):
     monkeypatch.setenv("SHALLOWDA_DENSE_ORDER", "150")  # of the Krylov solver, without its size
-    agree(case, _strict, data(400, 8), rtol=1e-6)
+    agree_there(partial(model, case), _strict, data(400, 8), rtol=1e-6)
 
 
 @pytest.mark.slow
 def test_above_the_order_of_dense_solvers_as_it_is():
-    agree("TCAEstimator 2", _strict, data(750, 8), rtol=1e-6)
+    agree_there(partial(model, "TCAEstimator 2"), _strict, data(750, 8), rtol=1e-6)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_float32_stays_float32(case, there):
-    problem = data(dtype=np.float32)
-    X, exact = there(problem.X), model(case).fit(problem.X.astype(float), problem.y)
-    moved = model(case).fit(X, problem.y)
-    np.testing.assert_array_equal(moved.predict(X), exact.predict(problem.X.astype(float)))
-    if hasattr(moved, "transform"):
-        Z = moved.transform(X)
-        assert Z.dtype == X.dtype
-        assert model(case).fit_transform(X, problem.y).dtype == X.dtype
-        expected = exact.transform(problem.X.astype(float))
-        np.testing.assert_allclose(to_numpy(Z), expected, atol=2e-3 * np.abs(expected).max())
-    else:
-        assert moved.decision_function(X).dtype == X.dtype
+    agree_in_float32(partial(model, case), there, data())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_new_rows_in_another_precision(case, there):
+    agree_across_dtypes(partial(model, case), there, data())
+
+
+def _halves():
+    yield "numpy float16", lambda X: X.astype(np.float16)
+    yield "torch float16", lambda X: _torch(X).half()
+    yield "torch bfloat16", lambda X: _torch(X).bfloat16()
+    yield "ml_dtypes", lambda X: X.astype(pytest.importorskip("ml_dtypes").bfloat16)
+
+
+@pytest.mark.parametrize("half", [pytest.param(half, id=name) for name, half in _halves()])
+@pytest.mark.parametrize("case", FIRST)
+def test_half_precision_is_computed_in_float32(case, half):
+    problem = data()
+    X = half(problem.X)
+    wide = to_numpy(X).astype(np.float32)
+    moved, exact = model(case).fit(X, problem.y), model(case).fit(wide, problem.y)
+    np.testing.assert_array_equal(moved.predict(X), exact.predict(wide))
+    values = moved.transform(X) if hasattr(moved, "transform") else moved.decision_function(X)
+    assert to_numpy(values).dtype == np.float32
+    expected = exact.transform(wide) if hasattr(exact, "transform") else exact.decision_function(wide)
+    np.testing.assert_allclose(to_numpy(values), expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_half_precision_elsewhere():
+    problem = data()
+    X = _torch(problem.X).bfloat16()
+    wide, source = to_numpy(X), problem.domain >= 0
+    assert wide.dtype == np.float32
+    assert mmd(X[source], X[~source]) == pytest.approx(mmd(wide[source], wide[~source]))
+    assert PerDomain(StandardScaler()).fit_transform(X, problem.y).shape == X.shape
+    assert pack_domains(X[source], problem.truth[source], X[~source])[0].dtype == X.dtype
+    np.testing.assert_array_equal(
+        OneNearestNeighbor().fit(X, problem.truth).predict(X),
+        OneNearestNeighbor().fit(wide, problem.truth).predict(wide),
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_tensors_that_record_gradients_are_detached(case):
+    problem = data()
+    X = _torch(problem.X).requires_grad_()
+    moved, plain = model(case).fit(X, problem.y), model(case).fit(problem.X, problem.y)
+    np.testing.assert_array_equal(moved.predict(X), plain.predict(problem.X))
+    values = moved.transform(X) if hasattr(moved, "transform") else moved.decision_function(X)
+    assert not values.requires_grad
+    assert not any(value.requires_grad for value in fitted_arrays(moved).values())
+    assert X.requires_grad
 
 
 # -------------------------------------------------------------------------------------------- one library, then another
+
+
+def test_what_maps_rows_gives_them_back_where_they_are(there):
+    problem = data()
+    X = there(problem.X)
+    scaler, labelled = PerDomain(StandardScaler()), LabeledOnly(LinearDiscriminantAnalysis(n_components=2))
+    expected = PerDomain(StandardScaler()).fit_transform(problem.X, problem.y)
+    for Z in (scaler.fit_transform(X, problem.y), scaler.transform(X, sample_domain=problem.domain)):
+        assert (library(Z), Z.device) == (library(X), X.device)
+        close(Z, expected)
+    Z = labelled.fit(X, problem.y).transform(X)
+    assert (library(Z), Z.device) == (library(X), X.device)
+    np.testing.assert_array_equal(labelled.predict(X), labelled.predict(problem.X))
+    moved = make_pipeline(PerDomain(StandardScaler()), TCAEstimator(3)).fit(X, problem.y)
+    assert library(moved[-1].components_) == library(X)
+
+
+@pytest.mark.parametrize("case", FIRST)
+def test_a_model_is_saved_for_arrays_of_any_library(case, there, tmp_path):
+    problem = data()
+    X, path = there(problem.X), tmp_path / "model.skops"
+    moved = model(case).fit(X, problem.y)
+    shallowda.save(make_pipeline(moved), path)
+    assert not any(is_numpy(value) for value in fitted_arrays(moved).values())
+    loaded = shallowda.load(path)
+    for rows in (problem.X, X):
+        np.testing.assert_array_equal(loaded.predict(rows), moved.predict(X))
+
+
+def test_a_stream_is_saved_for_arrays_of_any_library(there, tmp_path):
+    problem = data()
+    moved = CORAL(0.1).partial_fit(there(problem.X), problem.y)
+    shallowda.save(moved, tmp_path / "model.skops")
+    loaded = shallowda.load(tmp_path / "model.skops").partial_fit(problem.Xt)
+    np.testing.assert_array_equal(
+        loaded.predict(problem.Xt), moved.partial_fit(there(problem.Xt)).predict(there(problem.Xt))
+    )
+
+
+@pytest.mark.parametrize("case", FIRST)
+def test_rows_on_another_device_than_those_of_the_fit(case):
+    problem = data()
+    moved, here = model(case).fit(_strict(problem.X), problem.y), strict.asarray(problem.Xt)
+    with pytest.raises(ValueError, match=r"on the device .*device1.* X is on .*CPU.* Move X to the device of the fit"):
+        moved.predict(here)
+    with pytest.raises(ValueError, match=r"lie on different devices"):
+        pack_domains(_strict(problem.X), problem.truth, here)
+
+
+def test_a_list_of_arrays_is_no_array():
+    X = list(_torch(data().X))
+    for call in (lambda: CORAL().fit(X, data().y), lambda: mmd(X, X), lambda: pack_domains([X], [data().y], X)):
+        with pytest.raises(TypeError, match=r"is a list of arrays of torch. Make one array of them first"):
+            call()
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,5 +1,5 @@
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from types import ModuleType, SimpleNamespace
 
 import array_api_strict as strict
@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from shallowda.kernels import arrays
 from shallowda.kernels.arrays import (
     ArrayHolder,
+    alike,
     as_dtype,
     from_numpy,
     full_precision,
@@ -20,7 +21,9 @@ from shallowda.kernels.arrays import (
     library,
     merge_rows,
     namespace,
+    of_foreign,
     on_backend,
+    on_device,
     row_squares,
     strict_linalg,
     symmetric_product,
@@ -40,6 +43,7 @@ class FromCuPy:
     """What a CuPy array shows of itself, without CuPy."""
 
     shape, dtype = (2,), np.dtype(float)
+    device = nullcontext("a device")
 
     def get(self):
         return np.array([1.0, 2.0])
@@ -181,6 +185,31 @@ def test_tensors_come_back_detached():
     on_cpu = SimpleNamespace(numpy=lambda: np.array([3.0]))
     tensor = Tensor(shape=(1,), dtype="torch.float64", detach=lambda: SimpleNamespace(cpu=lambda: on_cpu))
     np.testing.assert_array_equal(to_numpy(tensor), [3.0])
+
+
+def test_lists_of_arrays():
+    for parts in ([there(row) for row in ROWS], (FromCuPy(), FromCuPy())):
+        assert of_foreign(parts)
+        assert is_numpy(to_numpy(parts))
+    np.testing.assert_array_equal(to_numpy([there(row) for row in ROWS]), ROWS)
+    for other in ([], [[1.0]], list(ROWS), there(ROWS), None, "ab"):
+        assert not of_foreign(other)
+
+
+def test_the_device_of_cupy_arrays_is_a_context():
+    with on_device(FromCuPy()) as device:
+        assert device == "a device"
+    for array in (ROWS, there(ROWS), [1.0], None):
+        with on_device(array) as device:
+            assert device is None
+
+
+@pytest.mark.parametrize("place", [np.asarray, there], ids=["numpy", "other device"])
+def test_arrays_of_two_precisions_become_alike(place):
+    rows, single = place(ROWS), place(ROWS.astype(np.float32))
+    assert all(array is rows for array in alike(rows, rows))
+    assert {to_numpy(array).dtype for array in alike(single, rows)} == {np.dtype(float)}
+    assert alike(single, single)[1] is single
 
 
 def test_on_backend(monkeypatch):

@@ -33,6 +33,7 @@ from shallowda.core.pseudo_labels import Pass, PseudoLabelMixin
 from shallowda.core.rows import read_only
 from shallowda.kernels.arrays import (
     Array,
+    alike,
     as_dtype,
     from_numpy,
     namespace,
@@ -304,7 +305,8 @@ class ARTL(KernelMixin, PseudoLabelMixin, DomainClassifier):
 
     def _scores(self, X: Array) -> Array:
         if self._is_linear:
-            scores = X @ self.coef_.T
+            rows, weights = alike(X, self.coef_)
+            scores = rows @ weights.T
         else:  # weights may be large and cancel: float32 would not do
             scores = as_dtype(self._kernel_to(X), namespace(X).float64) @ self.dual_coef_.T
         return as_dtype(scores, X.dtype) + self.intercept_
