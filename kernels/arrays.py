@@ -20,6 +20,7 @@ __all__ = [
     "alike",
     "as_dtype",
     "from_numpy",
+    "full_precision",
     "is_foreign",
     "is_lazy",
     "is_numpy",
@@ -29,6 +30,7 @@ __all__ = [
     "of_foreign",
     "on_backend",
     "on_device",
+    "row_squares",
     "strict_linalg",
     "symmetric_product",
     "take_rows",
@@ -206,6 +208,28 @@ def strict_linalg(array: Any) -> Iterator[None]:
             ) from error
 
 
+@contextmanager
+def full_precision(array: Any) -> Iterator[None]:
+    """Context in which products of float32 tensors of torch keep the digits of float32, whatever torch is set to.
+
+    ``torch.set_float32_matmul_precision("high")`` lets a CUDA device make them in TF32, which has three digits: bounds
+    on errors, as of an RBF kernel, would not hold. The setting is torch's for all threads; it is put back in the end.
+    """
+    if library(array) != "torch":
+        yield
+        return
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    try:
+        if before != "highest":
+            torch.set_float32_matmul_precision("highest")
+        yield
+    finally:
+        if before != "highest":
+            torch.set_float32_matmul_precision(before)
+
+
 def as_dtype(array: Any, dtype: Any) -> Any:
     """The array in another dtype; itself where it has it."""
     return namespace(array).astype(array, dtype, copy=False)
@@ -215,6 +239,16 @@ def alike(*arrays: Any) -> tuple[Any, ...]:
     """Arrays of one library in their common dtype: only NumPy takes products of float32 and float64."""
     dtype = namespace(*arrays).result_type(*arrays)
     return tuple(as_dtype(array, dtype) for array in arrays)
+
+
+def row_squares(rows: Any) -> Any:
+    """Squared Euclidean norms of rows, of shape (n,).
+
+    CuPy and torch make n products of 1 x d matrices of `vecdot`; elsewhere than in NumPy it is a sum.
+    """
+    if is_numpy(rows):
+        return np.vecdot(rows, rows)
+    return namespace(rows).sum(rows * rows, axis=1)
 
 
 def symmetric_product(matrix: Any, block: Any) -> Any:

@@ -32,6 +32,7 @@ from shallowda.kernels.arrays import (
     is_numpy,
     library,
     namespace,
+    row_squares,
     symmetric_product,
 )
 
@@ -148,7 +149,7 @@ class FactoredGram:
 
     def diagonal(self) -> Array:
         """The n diagonal entries: squared norms of the rows."""
-        return namespace(self.factor).linalg.vecdot(self.factor, self.factor)
+        return row_squares(self.factor)
 
     def columns(self, index: Any) -> Array:
         """The columns with these numbers."""
@@ -372,7 +373,7 @@ class LowRankPlusDiagonal:
 
     def diagonal(self) -> Array:
         """The n diagonal entries."""
-        return namespace(self.V).linalg.vecdot(self.V, self.V) + self.g
+        return row_squares(self.V) + self.g
 
     def columns(self, index: Any) -> Array:
         """The columns with these numbers."""

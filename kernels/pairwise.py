@@ -16,7 +16,16 @@ import numpy as np
 from scipy.linalg import get_blas_funcs
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, euclidean_distances, pairwise_kernels
 
-from shallowda.kernels.arrays import Array, from_numpy, is_foreign, is_numpy, namespace, to_numpy
+from shallowda.kernels.arrays import (
+    Array,
+    from_numpy,
+    is_foreign,
+    is_numpy,
+    library,
+    namespace,
+    row_squares,
+    to_numpy,
+)
 from shallowda.kernels.threads import in_threads, parts
 
 __all__ = ["KERNELS", "Kernel", "median_gamma", "unit_rows"]
@@ -144,7 +153,7 @@ class Kernel:
             return xp.zeros(X.shape[0], dtype=X.dtype, device=X.device)
         rows = unit_rows(X) if self.name == "cosine" else X
         with np.errstate(over="ignore", invalid="ignore"):
-            values = self._values(xp.vecdot(rows, rows), self._width(X))
+            values = self._values(row_squares(rows), self._width(X))
         self.require_finite(values)
         return values
 
@@ -205,7 +214,7 @@ class Kernel:
             """Rows whose squared distances are 2 gamma times those of X, and half their squared norms."""
             rows = xp.astype(rows, dtype, copy=False) - xp.astype(origin, dtype, copy=False)
             rows *= math.sqrt(2 * gamma)
-            return rows, xp.vecdot(rows, rows) / 2
+            return rows, row_squares(rows) / 2
 
         for dtype in (X.dtype, xp.float64):
             left, left_norms = scaled(X, dtype)
@@ -233,6 +242,10 @@ class Kernel:
         Of a symmetric one only the part on and above the diagonal is read. With `factors`, of a higher precision than
         K, the products are taken here.
         """
+        if library(K) == "cupy":
+            from shallowda.kernels._cupy_pairwise import finished
+
+            return finished(K, self, gamma, symmetric=symmetric, norms=(left, right), factors=factors)
         xp = namespace(K)
 
         def finish(start: int, stop: int) -> None:
@@ -298,10 +311,14 @@ class Kernel:
         """
         xp = namespace(values)
         if not bool(xp.all(xp.isfinite(values))):
-            raise ValueError(
-                f"kernel={self.name!r} gave NaN or infinite values for these rows. Scale the features, or choose a "
-                "smaller gamma or degree."
-            )
+            raise self.not_finite()
+
+    def not_finite(self) -> ValueError:
+        """The error of kernel values that are not all finite."""
+        return ValueError(
+            f"kernel={self.name!r} gave NaN or infinite values for these rows. Scale the features, or choose a "
+            "smaller gamma or degree."
+        )
 
 
 def _blocks(K: Array) -> Iterator[tuple[int, int]]:

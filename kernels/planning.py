@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from shallowda.kernels.arrays import library
 from shallowda.kernels.operators import TILE_BYTES
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Thresholds",
     "available_memory",
     "cupy_problem",
+    "memory_of",
     "most_columns",
     "plan",
     "resolve_backend",
@@ -54,6 +56,13 @@ _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 _FLOAT64 = 8
 _GRAPH_BLOCKS = 2**28  # blocks of similarities from which ARTL's graph is made
+_KRYLOV_ROOM = 256  # columns by which a Krylov space grows at first: old and new ones are there at once
+_EIGH_MATRICES = 8  # of the order of an eigenproblem: the matrix, its eigenvectors, cuSOLVER's workspace, products
+_MOST_DIRECTIONS = 100  # of a principal subspace
+_DEVICE_CHUNK = 2**26  # of what is computed in parts on a device
+_WIDTH, _PART_ROWS = 32, 2**17  # columns of a block of tiles on a device, and rows that are summed by parts there
+_MATCHED_COLUMNS, _MATCHED_BYTES = 1000, 2**28  # KMM: columns, and kernel values that are stored
+_FORMS = ("dual", "sample", "system", "hinge", "coupled", "domains", "weights")
 
 logger = logging.getLogger("shallowda")
 
@@ -73,8 +82,9 @@ class Thresholds:
     dense_share: float = 1 / 20
     #: Columns of the kernel matrix in the preconditioner of conjugate gradients.
     preconditioner_columns: int = 1024
-    #: Flops of the first product from which backend="auto" takes a CuPy device. An estimate (about half a second of two
-    #: cores, against the start of CuPy and the copy there): not yet measured on a device.
+    #: Flops of the first product from which backend="auto" takes a CuPy device, where the problem fits its memory. An
+    #: estimate (about half a second of two cores, against the start of CuPy and the copy there): not yet measured on a
+    #: device.
     device_flops: float = 5e10
     #: Float64 copies of rows that one streaming pass has at work: two blocks of `moments`, large enough for BLAS.
     row_block_bytes: int = 2**27
@@ -84,8 +94,8 @@ class Thresholds:
     #: the methods took 0.6 to 3.5 times as long there, above mostly 0.7 to 1 times (measured: 2 cores, OpenBLAS, seven
     #: sizes from 500 x 50 to 20000 x 200).
     one_thread_entries: int = 2**22
-    #: Memory that a fit may take beyond its input: bytes (int), or a share of what is free (float). Half leaves room
-    #: for what the user's own program still does.
+    #: Memory that a fit may take beyond its input, of the machine or of the device where it is computed: bytes (int),
+    #: or a share of what is free there (float). Half leaves room for what the user's own program still does.
     memory_budget: int | float = 0.5
 
 
@@ -139,8 +149,10 @@ class Plan:
     operator : {"moments", "factored", "dense", "tiled", "nystroem"}
         What stands for the matrix: its d x d sufficient statistics, its factor, itself, tiles computed anew for each
         product, or an approximation from landmarks.
-    solver : {"lapack", "block krylov", "conjugate gradients"}
-    backend : {"numpy", "cupy"}
+    solver : {"lapack", "block krylov", "conjugate gradients", "quadratic programme"}
+    backend : {"numpy", "cupy", "torch"}
+        Whose memory is taken, and with "cupy" where NumPy arrays are computed with. "torch" is for tensors on a CUDA
+        device; other arrays than these lie in the machine's memory, as NumPy's.
     nbytes : int
         Estimated peak beyond the input and the n x k result, in the memory of the backend.
     budget : int
@@ -175,6 +187,7 @@ def plan(
     n_landmarks: int | None = None,
     backend: str = "auto",
     memory_budget: int | float | None = None,
+    copied: bool = True,
 ) -> Plan:
     """Plan for the top k components of n rows with d features.
 
@@ -186,15 +199,22 @@ def plan(
         input.
     dtype : float32 or float64
         Of the rows.
-    form : {"dual", "sample", "system", "coupled"}, default="dual"
+    form : {"dual", "sample", "system", "hinge", "coupled", "domains", "weights"}, default="dual"
         "sample" for one ridge per sample (TJM): a linear problem then has weighted moments as well. "system" for the
-        regularised system of ARTL, whose k is the number of right-hand sides. "coupled" for two maps (JGSA): twice the
-        order, and the eigenvectors of a kernel matrix, which has to be stored.
+        regularised system of ARTL, whose k is the number of right-hand sides, and "hinge" where there is one for each
+        source row (ARTL with the hinge loss). "coupled" for two maps (JGSA): twice the order, and the eigenvectors of a
+        kernel matrix, which has to be stored. "domains" for the second moments of either domain (CORAL and the methods
+        of principal subspaces), and "weights" for those of source rows (KMM). These two take no budget of the
+        machine's memory: there is no other way to solve them.
     n_landmarks : int, optional
         Approximates a kernel that is not linear; linear problems need no approximation.
-    backend : {"auto", "numpy", "cupy"}, default="auto"
+    backend : {"auto", "numpy", "cupy", "torch"}, default="auto"
+        See `resolve_backend`; "auto" is also NumPy where the device has too little memory. "torch" for tensors on a
+        CUDA device.
     memory_budget : int, float or None, default=None
         See `resolve_budget`.
+    copied : bool, default=True
+        Whether the rows have to be copied to the device; False where they are there.
 
     Returns
     -------
@@ -214,19 +234,23 @@ def plan(
             raise ValueError(f"{name} must be a whole number of at least 1; it is {value!r}.")
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise ValueError(f"dtype must be float32 or float64; it is {dtype}.")
-    if form not in ("dual", "sample", "system", "coupled"):
-        raise ValueError(f"form must be 'dual', 'sample', 'system' or 'coupled'; it is {form!r}.")
+    if form not in _FORMS:
+        raise ValueError(f"form must be one of {', '.join(map(repr, _FORMS))}; it is {form!r}.")
     if kernel == "precomputed" and n_landmarks is not None:
         raise ValueError("n_landmarks= needs the rows, and kernel='precomputed' has none. Pass one of the two.")
-    problem = _Problem(int(n), int(d), int(k), kernel, np.dtype(dtype), form, n_landmarks, thresholds())
-    chosen = resolve_backend(backend, n, d, linear=problem.linear)
+    problem = _Problem(int(n), int(d), int(k), kernel, np.dtype(dtype), form, n_landmarks, thresholds(), copied)
+    chosen = backend if backend == "torch" else resolve_backend(backend, n, d, linear=problem.linear)
     try:
         result = problem.planned(chosen, resolve_budget(memory_budget, chosen))
     except MemoryError:
         if (backend, chosen) != ("auto", "cupy"):
             raise
         result = problem.planned("numpy", resolve_budget(memory_budget))
-        result = dataclasses.replace(result, reasons=(*result.reasons, "the device has too little memory for it"))
+        least, allowed = _size(problem.least("cupy")[0]), _size(resolve_budget(memory_budget, "cupy"))
+        too_little = (
+            f"the device has too little memory: it takes {least} with the rows, and {allowed} are allowed there"
+        )
+        result = dataclasses.replace(result, reasons=(*result.reasons, too_little))
     logger.info(
         "n=%d, d=%d, kernel=%s, k=%d, %s: operator %s, solver %s, backend %s, %s of %s.",
         *(n, d, kernel, k, problem.dtype, result.operator, result.solver, result.backend),
@@ -263,6 +287,7 @@ class _Problem:
     form: str
     n_landmarks: int | None
     table: Thresholds
+    copied: bool
 
     @property
     def linear(self) -> bool:
@@ -270,27 +295,75 @@ class _Problem:
 
     def planned(self, backend: str, budget: int) -> Plan:
         """The first way that fits the budget."""
-        needs = []
+        # methods without a budget of their own are not refused where there is no other place for them
+        limited = self.form not in ("domains", "weights") or (backend != "numpy" and self.copied)
         for way in self.ways():
-            on_device = backend == "cupy" and way.operator != "moments"
-            total = way.nbytes + on_device * self.n * self.d * self.dtype.itemsize
-            if total <= budget:
-                copied = ("the rows are copied to the device",) if on_device else ()
-                reasons = (*way.reasons, *copied, self.about_solver(way.order, way.solver))
+            total = self.needed(way, backend)
+            if total <= budget or not limited:
+                copied = backend != "numpy" and self.copied
+                moved = (f"the rows ({_size(self.rows)}) are copied to the device",) if copied else ()
+                reasons = (*way.reasons, *moved, self.about_solver(way.order, way.solver))
                 return Plan(way.operator, way.solver, backend, total, budget, reasons)
-            needs.append((total, way.operator))
-        total, operator = min(needs)
+        total, operator = self.least(backend)
         cheaper = "" if self.linear or self.kernel == "precomputed" or self.n_landmarks else "pass n_landmarks=, "
+        elsewhere = "" if backend == "numpy" else "take backend='numpy', "
         raise MemoryError(
             f"n = {self.n}, d = {self.d}, kernel = {self.kernel!r}, k = {self.k} needs {_size(total)} ({total} bytes) "
             f"beyond the input even with the operator {operator!r}, and memory_budget allows {_size(budget)} "
-            f"({budget} bytes). Raise memory_budget, {cheaper}or use fewer components or rows."
+            f"({budget} bytes). Raise memory_budget, {cheaper}{elsewhere}or use fewer components or rows."
         )
+
+    def least(self, backend: str) -> tuple[int, str]:
+        """The bytes of the way that needs fewest, and its operator."""
+        return min((self.needed(way, backend), way.operator) for way in self.ways())
+
+    def needed(self, way: _Way, backend: str) -> int:
+        """Bytes that a way takes where it is computed."""
+        on_device = 0 if backend == "numpy" else self.beside(way) + (self.rows if self.copied else 0)
+        return way.nbytes + on_device
+
+    @property
+    def rows(self) -> int:
+        """Bytes of the rows."""
+        return self.n * self.d * self.dtype.itemsize
+
+    def beside(self, way: _Way) -> int:
+        """Bytes that a device takes beside what the machine would, and beside the rows.
+
+        Libraries of devices decompose in memory of their own and compute few things in place; and what an embedding and
+        its neighbours take is a small matter on the machine only. (Measured on a stand-in for CuPy that counts.)
+        """
+        n, d, order = self.n, self.d, way.order
+        wide = _FLOAT64 * n * d  # rows in float64
+        block = min(self.table.row_block_bytes, 2 * wide)
+        total = 6 * _FLOAT64 * n * self.k + block
+        if way.solver == "block krylov":
+            total += 2 * _FLOAT64 * _KRYLOV_ROOM * order
+        elif self.form != "weights" and not self.system:
+            total += _EIGH_MATRICES * _FLOAT64 * order**2
+        if self.system:
+            total += 3 * self.rows
+        elif self.form == "domains":  # both domains mapped, in blocks
+            total += 2 * self.rows + 2 * block + 2 * _FLOAT64 * n * min(d, _MOST_DIRECTIONS)
+        elif self.form == "coupled":
+            total += _FLOAT64 * n * order
+        if not self.linear and self.kernel != "precomputed":
+            total += 3 * wide + min(_DEVICE_CHUNK, _FLOAT64 * n**2)
+            tiled = way.operator == "tiled" and self.form != "weights"
+            if tiled:  # the padded rows of both sides, and sums of parts of the rows
+                total += 2 * wide + 16 * _FLOAT64 * n + 2 * _FLOAT64 * _WIDTH * (n + _PART_ROWS)
+            if self.kernel == "laplacian":
+                total += 3 * min(_DEVICE_CHUNK, wide * n)
+        return total
 
     def ways(self) -> Iterator[_Way]:
         """From the fastest to the smallest."""
         n, d, item = self.n, self.d, self.dtype.itemsize
-        if self.linear:
+        if self.form == "domains":
+            yield self.domains_way()
+        elif self.form == "weights":
+            yield self.weights_way()
+        elif self.linear:
             unused = ("n_landmarks is not used: a linear kernel is solved exactly",) if self.n_landmarks else ()
             ways = [self.coupled_way()] if self.form == "coupled" else self.linear_ways()
             yield from (way._replace(reasons=way.reasons + unused) for way in ways)
@@ -307,6 +380,26 @@ class _Problem:
             )
         else:
             yield from self.kernel_ways()
+
+    def domains_way(self) -> _Way:
+        """Mean and scatter of either domain, and their eigenvectors."""
+        n, d, order = self.n, self.d, min(self.n, self.d)
+        if d <= n:
+            operator, made = "moments", 0
+            because = f"d = {d} <= n = {n}: {d} x {d} moments of either domain in one pass over the rows"
+        else:
+            operator, made = "factored", 3 * _FLOAT64 * n * d
+            because = f"d = {d} > n = {n}: products of the rows of a domain are the smaller matrix"
+        block = min(self.table.row_block_bytes, 2 * _FLOAT64 * n * d)
+        return _Way(operator, order, "lapack", self.rows + made + 5 * _FLOAT64 * order**2 + block, (because,))
+
+    def weights_way(self) -> _Way:
+        """Kernel values among the source rows, and columns of them."""
+        n, d = self.n, self.d
+        columns = min(n, _MATCHED_COLUMNS)
+        values = min(_MATCHED_BYTES, _FLOAT64 * n * n) + min(2 * self.table.tile_bytes, 2 * _FLOAT64 * n * n)
+        because = f"weights of the source rows: at most {columns} columns of their kernel matrix, the rest in tiles"
+        return _Way("tiled", columns, "quadratic programme", values + _FLOAT64 * n * (columns + 2 * d), (because,))
 
     def coupled_way(self) -> _Way:
         """Two maps in the coordinates of the rows, of the basis of their span, or of the kernel's feature space."""
@@ -341,10 +434,12 @@ class _Problem:
                 work += work // 2  # columns of the space in a third basis
             nbytes = matrices * _FLOAT64 * d * d + max(summed, work)
             reasons = [f"the kernel is linear and d = {d} <= n = {n}: {d} x {d} moments in one pass over the rows"]
+            if self.system:
+                nbytes += self.graph
             if self.form == "sample":
                 reasons.append("one ridge per sample: one more pass for weighted moments whenever the ridge changes")
             yield _Way("moments", d, solver, nbytes, tuple(reasons))
-        elif self.kernel is None or self.form == "system":
+        elif self.kernel is None or self.system:
             nbytes = _FLOAT64 * (2 * n * d + 2 * n * n) + work
             because = f"the kernel is linear and d = {d} > n = {n}: solved in an orthonormal basis of the {n} rows"
             yield _Way("factored", n, solver, nbytes, (because,))
@@ -355,12 +450,13 @@ class _Problem:
     def kernel_ways(self) -> Iterator[_Way]:
         n, d = self.n, self.d
         given = self.kernel == "precomputed"
-        matrix = 0 if given else self.stored(n)
+        # a given matrix is copied where it is written into
+        matrix = (self.stored(n) if self.dtype == np.float32 else 0) if given else self.stored(n)
         name = repr(self.kernel) if isinstance(self.kernel, str) else "function"
         order = f"the kernel {name} is not linear, so the problem has order n = {n}"
         stored = f"the {n} x {n} matrix " + ("is the input" if given else f"in {self.dtype} ({_size(matrix)})")
         last, work = self.solved(n, "block krylov")
-        work_of_tiles = work if self.form == "system" else 2 * _FLOAT64 * n * min(most_columns(self.k), n)
+        work_of_tiles = work if self.system else 2 * _FLOAT64 * n * min(most_columns(self.k), n)
         for solver, its_work in dict.fromkeys([self.solved(n), (last, work)]):  # the same, for most orders
             if solver == "conjugate gradients":
                 continue  # for a matrix that is not stored
@@ -373,15 +469,26 @@ class _Problem:
             cheaper = "n_landmarks= is the cheap approximation"
             yield _Way("tiled", n, last, self.table.tile_bytes + work_of_tiles, (order, above, again, cheaper))
 
+    @property
+    def system(self) -> bool:
+        """Whether it is one of ARTL's."""
+        return self.form in ("system", "hinge")
+
+    @property
+    def graph(self) -> int:
+        """Bytes of the blocks of similarities that ARTL's graph is made of."""
+        return min(_GRAPH_BLOCKS, 4 * _FLOAT64 * self.n * self.n)
+
     def stored(self, n: int) -> int:
         """Bytes of a kernel matrix of the rows."""
         return n * n * self.dtype.itemsize
 
     def solved(self, order: int, solver: str | None = None) -> tuple[str, int]:
         """The solver of a problem of this order, and the bytes it works with."""
-        if self.form == "system":
-            if solver is None:  # the factors, and blocks of the graph
-                return "lapack", _FLOAT64 * order * order + min(_GRAPH_BLOCKS, 4 * _FLOAT64 * order * order)
+        if self.system:
+            if solver is None:  # the factors, blocks of the graph, and the right-hand sides with solutions
+                sides = 2 if self.form == "hinge" else 0
+                return "lapack", (1 + sides) * _FLOAT64 * order * order + self.graph
             return "conjugate gradients", _FLOAT64 * order * min(self.table.preconditioner_columns, order)
         solver = solver or solver_for(order, self.k)
         if solver == "lapack":  # the matrix, LAPACK's copy
@@ -391,7 +498,11 @@ class _Problem:
 
     def about_solver(self, order: int, solver: str) -> str:
         """Why this solver."""
-        if self.form == "system":
+        if self.form == "weights":
+            return "it is solved on those columns"
+        if self.form == "domains":
+            return f"all eigenvectors of order {order} by LAPACK"
+        if self.system:
             if solver == "lapack":
                 return f"the system of order {order} is factored once, for all passes"
             return f"a matrix of order {order} that is not stored cannot be factored"
@@ -468,8 +579,9 @@ def resolve_budget(memory_budget: int | float | None, backend: str = "numpy") ->
     ----------
     memory_budget : int, float or None
         Bytes (int), or a share in (0, 1] of the memory that is free (float). None: what the environment variable
-        SHALLOWDA_MEMORY_BUDGET says in the same way, or half of what is free.
-    backend : {"numpy", "cupy"}, default="numpy"
+        SHALLOWDA_MEMORY_BUDGET says in the same way, or half of what is free. A device, which cannot borrow, never
+        gives more than what is free there.
+    backend : {"numpy", "cupy", "torch"}, default="numpy"
         Whose memory: the machine's, or the device's.
 
     Returns
@@ -486,7 +598,7 @@ def resolve_budget(memory_budget: int | float | None, backend: str = "numpy") ->
     if _is_whole(memory_budget):
         if memory_budget < 1:
             raise ValueError(f"memory_budget must be at least one byte; it is {memory_budget}.")
-        return int(memory_budget)
+        return int(memory_budget) if backend == "numpy" else min(int(memory_budget), available_memory(backend))
     if not isinstance(memory_budget, (float, np.floating)):
         raise TypeError(f"memory_budget must be an int, a float or None; it is {memory_budget!r}.")
     if not 0 < memory_budget <= 1:
@@ -494,6 +606,13 @@ def resolve_budget(memory_budget: int | float | None, backend: str = "numpy") ->
             f"memory_budget={memory_budget!r}: a float is a share of the free memory, in (0, 1]. Pass bytes as an int."
         )
     return int(memory_budget * available_memory(backend))
+
+
+def memory_of(array: Any) -> str:
+    """Whose memory an array lies in, and so what is computed of it: a backend of a `Plan`."""
+    if library(array) == "torch" and array.device.type == "cuda":
+        return "torch"
+    return "cupy" if library(array) == "cupy" else "numpy"
 
 
 def available_memory(backend: str = "numpy") -> int:
@@ -504,13 +623,20 @@ def available_memory(backend: str = "numpy") -> int:
 
     Parameters
     ----------
-    backend : {"numpy", "cupy"}, default="numpy"
-        "cupy": of the current device instead.
+    backend : {"numpy", "cupy", "torch"}, default="numpy"
+        "cupy" and "torch": of the current device instead. What the library keeps of it and has no array in is free;
+        CuPy's memory pool may have a limit.
     """
     if backend == "cupy":
         import cupy
 
-        return int(cupy.cuda.runtime.memGetInfo()[0])
+        pool = cupy.get_default_memory_pool()
+        free, limit = cupy.cuda.runtime.memGetInfo()[0] + pool.free_bytes(), pool.get_limit()
+        return max(int(min(free, limit - pool.used_bytes()) if limit else free), 0)
+    if backend == "torch":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
     return max(min([_free_in_machine(), *_free_in_groups()]), 0)
 
 

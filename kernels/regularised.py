@@ -34,11 +34,21 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVC
 
-from shallowda.kernels.arrays import Array, from_numpy, is_numpy, merge_rows, namespace, take_rows, to_numpy
+from shallowda.kernels.arrays import (
+    Array,
+    from_numpy,
+    is_numpy,
+    library,
+    merge_rows,
+    namespace,
+    take_rows,
+    to_numpy,
+)
 from shallowda.kernels.mmd import MMDFactor
 from shallowda.kernels.moments import row_blocks
 from shallowda.kernels.operators import DenseGram, Operator, TiledGram
 from shallowda.kernels.planning import thresholds
+from shallowda.kernels.threads import parts
 
 __all__ = ["Fit", "KernelMachine", "LinearMachine", "extreme_ritz_values"]
 
@@ -54,6 +64,7 @@ _MOST_RESIDUAL = 1e-2  # relative: round-off excuses no more
 _LANDMARK_BYTES = 512 * 2**20
 _MOST_PRODUCTS = 300  # products with a K that is not stored
 _RITZ_STEPS = 30
+_COLUMN_BYTES = 64 * 2**20  # of columns that CuPy copies at a time into the order that its sparse products take
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,7 @@ class _Machine(ABC):
         self.fixed = self.laplacian  # what E E^T comes on top of
         if loss == "squared":
             self.fixed = sp.csr_array(self.laplacian + sp.diags_array(source.astype(float)))
+        self._laplacian, self._fixed = _Sparse(self.laplacian), _Sparse(self.fixed)
         self.right = self._spread(self.Y, like)
         self.no_means = MMDFactor(np.zeros(n, dtype=int), np.zeros((1, 0)))
 
@@ -125,7 +137,7 @@ class _Machine(ABC):
         E = self.no_means if E is None else E
         weights, bias, values, norms = self._minimise(E)
         penalty = self.ridge * norms + _norm(E.adjoint(values)) ** 2
-        penalty += float(np.sum(to_numpy(_dots(values, sparse_times(self.laplacian, values)))))
+        penalty += float(np.sum(to_numpy(_dots(values, self._laplacian @ values))))
         fitted = values + from_numpy(bias, values)
         missed = to_numpy(fitted)[self.source] - self.Y
         risk = missed**2 if self.loss == "squared" else np.maximum(0.0, -self.Y * missed)  # 1 - y f, as y^2 = 1
@@ -302,7 +314,8 @@ class KernelMachine(_Machine):
 
     def _machines(self, E: MMDFactor) -> tuple[Array, np.ndarray]:
         """Alpha and biases of the hinge loss."""
-        half = 0.5 * self._factored(E).solve(self._spread(np.eye(len(self.Y)), self.right))
+        half = self._factored(E).solve(self._spread(np.eye(len(self.Y)), self.right))
+        half *= 0.5
         gram = to_numpy(namespace(half).astype(self.K.columns(np.flatnonzero(self.source)), half.dtype).T @ half)
         multipliers, bias = _support_vectors(0.5 * (gram + gram.T), self.Y, "precomputed")
         return half @ from_numpy(multipliers, half), bias
@@ -329,6 +342,7 @@ class KernelMachine(_Machine):
                 warnings.warn(solver.complaint(reached), ConvergenceWarning, stacklevel=2)
         elif not residual <= _BACKWARD * (norm * _norm(alpha) + size):
             if solver.dtype == np.float32:
+                solver = self._solver = None  # before there are others
                 self._solver = self._factored(self.no_means)
                 return self._refine(E)
             alpha, fitted, residual = self._residual_steps(self._factored(E).solve, E, solver.enough)
@@ -345,6 +359,7 @@ class KernelMachine(_Machine):
         elif self._solver is None:
             solver = _Factor(self.K, self.fixed, self.no_means, self.ridge, self.K.dtype)
             if solver.dtype == np.float32 and solver.reciprocal < _SMALLEST_RECIPROCAL_32:
+                solver = None  # before there are others
                 solver = self._factored(self.no_means)
             self._solver = solver
         return self._solver
@@ -380,7 +395,7 @@ class KernelMachine(_Machine):
         for _ in range(_MOST_REFINEMENTS):
             trial = alpha + solve(residual)
             values = _times(self.K, trial)
-            left = self.right - sparse_times(self.fixed, values) - E.apply(E.adjoint(values)) - self.ridge * trial
+            left = self.right - self._fixed @ values - E.apply(E.adjoint(values)) - self.ridge * trial
             size = _norm(left)
             if not size < last:  # round-off alone, or no numbers
                 break
@@ -405,7 +420,7 @@ class _Factor:
     enough = _REFINED
 
     def __init__(self, K: Any, A: sp.csr_array, E: MMDFactor, ridge: float, dtype: Any = np.float64) -> None:
-        self.K, self.A, self.E, self.ridge = K, A, E, ridge
+        self.K, self.A, self._A, self.E, self.ridge = K, A, _Sparse(A), E, ridge
         # A is positive semi-definite: a zero on the diagonal is a zero row
         self.touched: np.ndarray = np.asarray((A.diagonal() > 0) | (abs(E.weights).sum(axis=1)[E.groups] > 0))
         self.active, self.rest = np.flatnonzero(self.touched), np.flatnonzero(~self.touched)
@@ -426,7 +441,9 @@ class _Factor:
             # (A K)^T lies in the order that LAPACK overwrites
             matrix = A.astype(self.dtype) @ (values if values.flags.c_contiguous else np.ascontiguousarray(values.T))
         else:
-            matrix = sparse_times(A, xp.astype(values, xp.float64, copy=False))
+            matrix = xp.empty(values.shape, dtype=xp.float64, device=values.device)
+            for block in row_blocks(values):  # of columns: no copy of a float32 K
+                matrix[:, block] = sparse_times(A, xp.astype(values[:, block], xp.float64, copy=False))
         pulled = MMDFactor(groups, self.E.weights).adjoint(values)
         for block in row_blocks(matrix):
             size = block.stop - block.start
@@ -437,8 +454,9 @@ class _Factor:
         return matrix.T
 
     def _factor(self, matrix: Array) -> None:
-        if not is_numpy(matrix):  # the standard has no factors to keep
-            self.norm, self.lu = _norm(matrix), matrix
+        if not is_numpy(matrix):
+            self.norm = sum(_norm(matrix[:, block]) ** 2 for block in row_blocks(matrix)) ** 0.5
+            self.lu, self.reciprocal = _foreign_lu(matrix)
             return
         lange, getrf, gecon = scipy.linalg.get_lapack_funcs(("lange", "getrf", "gecon"), (matrix,))
         self.norm = float(lange("I", matrix))
@@ -455,18 +473,39 @@ class _Factor:
             return outside
         known = merge_rows(self.touched, 0.0 * take_rows(right, self.active), outside)
         image = _times(self.K, known)
-        pushed = sparse_times(self.A, image) + self.E.apply(self.E.adjoint(image))
+        pushed = self._A @ image + self.E.apply(self.E.adjoint(image))
         return merge_rows(self.touched, self._solve(take_rows(right - pushed, self.active)), outside)
 
     def _solve(self, right: Array) -> Array:
         if not is_numpy(right):
-            return namespace(right).linalg.solve(self.lu.T, right)
+            return self.lu(right)
         factors, pivots = self.lu
         getrs = scipy.linalg.get_lapack_funcs("getrs", (factors,))
         if self.dtype == np.float64:
             return getrs(factors, pivots, right, trans=1)[0]
         scale = np.abs(right).max(initial=0.0) or 1.0  # residuals may shrink below float32's range
         return scale * getrs(factors, pivots, right / scale, trans=1)[0].astype(np.float64)
+
+
+def _foreign_lu(matrix: Array) -> tuple[Callable[[Array], Array], float]:
+    """Function that solves systems with the transpose of a matrix, which it may overwrite; 0 where that is singular.
+
+    Factors are made once, where the library has them; the standard has none.
+    """
+    if library(matrix) == "cupy":
+        from cupyx.scipy.linalg import lu_factor, lu_solve
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # that it is singular: seen below
+            factors = lu_factor(matrix, overwrite_a=True, check_finite=False)
+        diagonal = namespace(matrix).abs(factors[0].diagonal())
+        return lambda right: lu_solve(factors, right, trans=1, check_finite=False), float(float(diagonal.min()) > 0)
+    if library(matrix) == "torch":
+        import torch
+
+        lu, pivots, info = torch.linalg.lu_factor_ex(matrix)
+        return lambda right: torch.linalg.lu_solve(lu, pivots, right, adjoint=True), float(not info.any())
+    return lambda right: namespace(right).linalg.solve(matrix.T, right), 1.0
 
 
 class _ConjugateGradients:
@@ -489,7 +528,7 @@ class _ConjugateGradients:
     norm = 0.0
 
     def __init__(self, K: Operator, A: sp.csr_array, ridge: float) -> None:
-        self.K, self.A, self.ridge = K, A, ridge
+        self.K, self.A, self.ridge = K, _Sparse(A), ridge
         n, like = K.shape[0], K.diagonal()
         xp = namespace(like)
         self.enough = 1e-4 if K.dtype == xp.float32 else 1e-8
@@ -513,12 +552,12 @@ class _ConjugateGradients:
     def solve(self, right: Array) -> Array:
         """Solution for a block of columns, started from that of the last block of this shape."""
         f = self.start if self.start is not None and self.start.shape == right.shape else 0.0 * right
-        residual = self._times(right - sparse_times(self.A, f)) - self.ridge * f
+        residual = self._times(right - self.A @ f) - self.ridge * f
         allowed = 0.5 * self.enough * self.ridge * _norms(right)  # of A times the residual: half, as round-off adds up
-        xp, image, before = namespace(right), sparse_times(self.A, residual), None
+        xp, image, before = namespace(right), self.A @ residual, None
         while self.products < _MOST_PRODUCTS and bool(xp.any(_norms(image) > allowed)):
             z = self._precondition(residual, image)
-            Az, now = sparse_times(self.A, z), _dots(z, image)
+            Az, now = self.A @ z, _dots(z, image)
             if before is None:
                 p, Ap = z, Az
             else:
@@ -531,9 +570,9 @@ class _ConjugateGradients:
                 break
             step = _quotient(now, curvature)
             f, residual, before = f + step * p, residual - step * Tp, now
-            image = sparse_times(self.A, residual)
+            image = self.A @ residual
         self.start = f
-        return (right - sparse_times(self.A, f)) / self.ridge
+        return (right - self.A @ f) / self.ridge
 
     def complaint(self, reached: str) -> str:
         """That they stopped, how far they came, and what to do."""
@@ -555,8 +594,8 @@ class _ConjugateGradients:
 def sparse_times(matrix: sp.csr_array, block: Array) -> Array:
     """``matrix @ block`` for a SciPy matrix and a block of any library, in the block's dtype.
 
-    Cost: a multiply-add for each entry and column. Elsewhere than in NumPy, by gathering the first entry of every row,
-    then the second, and so on.
+    Cost: a multiply-add for each entry and column. Elsewhere than in NumPy and CuPy, by gathering the first entry of
+    every row, then the second, and so on.
 
     Parameters
     ----------
@@ -567,8 +606,42 @@ def sparse_times(matrix: sp.csr_array, block: Array) -> Array:
     -------
     product : array of shape (m, q)
     """
-    if is_numpy(block):
-        return matrix.astype(block.dtype) @ block
+    return _Sparse(matrix) @ block
+
+
+class _Sparse:
+    """A SciPy matrix that is multiplied with blocks of any library: see `sparse_times`.
+
+    Its copy on a CUDA device is made once for each dtype.
+    """
+
+    def __init__(self, matrix: sp.csr_array) -> None:
+        self.matrix = matrix
+        self._copies: dict[Any, Any] = {}
+
+    def __matmul__(self, block: Array) -> Array:
+        if is_numpy(block):
+            return self.matrix.astype(block.dtype) @ block
+        return self._on_cupy(block) if library(block) == "cupy" else _gathered(self.matrix, block)
+
+    def _on_cupy(self, block: Array) -> Array:
+        """By cuSPARSE, in parts: it takes columns in an order of its own."""
+        import cupy
+        from cupyx.scipy.sparse import csr_matrix
+
+        product = cupy.zeros((self.matrix.shape[0], block.shape[1]), dtype=block.dtype)
+        if not (product.size and self.matrix.nnz):
+            return product
+        key = block.dtype.name
+        if key not in self._copies:
+            self._copies[key] = csr_matrix(self.matrix.astype(key))
+        for part in parts(block.shape[1], max(1, _COLUMN_BYTES // (block.itemsize * block.shape[0]))):
+            product[:, part] = self._copies[key] @ block[:, part]
+        return product
+
+
+def _gathered(matrix: sp.csr_array, block: Array) -> Array:
+    """`sparse_times` by what the standard has."""
     xp, entries = namespace(block), np.diff(matrix.indptr)
     order = np.argsort(-entries, kind="stable")  # rows with a k-th entry come first, for every k
     total = xp.zeros((matrix.shape[0], block.shape[1]), dtype=block.dtype, device=block.device)

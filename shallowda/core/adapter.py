@@ -89,7 +89,7 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
                 f"Unknown label type: continuous. {no_classes(domains.values)} The estimator of {name} is a "
                 f"classifier; put a regressor after the adapter instead: make_pipeline({name}(), regressor)."
             )
-        rows = self._placed(X)
+        rows = self._placed(X, domains)
         with computing(rows):
             Z = adapt(rows, domains)
             if Z is None and whole:
@@ -185,11 +185,10 @@ class BaseAdapter(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DomainAware
     def _embedded(self, X: ArrayLike, sample_domain: Any, then: Callable[[Array], Array]) -> Array:
         """What is made of the embedding of new rows."""
         X, source = self._rows(X, sample_domain)
-        rows = self._placed(X)
-        first = self._first_equal(rows, source)
-        with computing(rows, fitted=self._n_fit):
-            Z = of_first(self._beside(rows)._map(rows, source), first)
-            return of_first(then(_as_given(Z, rows, X)), first)
+        first = self._first_equal(X, source)
+        with computing(X, fitted=self._n_fit):
+            Z = of_first(self._by_blocks(X, lambda model, rows, block: model._map(rows, source[block])), first)
+            return of_first(then(_as_given(Z, X, X)), first)
 
     def _classify(self, method: str, X: ArrayLike, sample_domain: Any) -> np.ndarray:
         check_is_fitted(self)

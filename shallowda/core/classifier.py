@@ -74,7 +74,7 @@ class DomainClassifier(DomainAwareClassifier, ABC):
             If anything else is passed, such as ``sample_weight``.
         """
         X, domains = self._read(X, y, sample_domain, params)
-        rows = self._placed(X)
+        rows = self._placed(X, domains)
         with computing(rows):
             self._learn(rows, domains)
         self._keep(X)
@@ -83,11 +83,13 @@ class DomainClassifier(DomainAwareClassifier, ABC):
     @on_their_device
     def _scored(self, X: ArrayLike, sample_domain: Any) -> Array:
         X, source = self._rows(X, sample_domain)
-        rows = self._placed(X)
-        model = self._beside(rows)
-        first = self._first_equal(rows, source)
-        with computing(rows, fitted=self._n_fit):
-            scores = of_first(model._scores(model._embed(rows, source)), first)
+        first = self._first_equal(X, source)
+
+        def scored(model: Self, rows: Array, block: slice) -> Array:
+            return model._scores(model._embed(rows, source[block]))
+
+        with computing(X, fitted=self._n_fit):
+            scores = of_first(self._by_blocks(X, scored), first)
         if scores.shape[1] == len(self.classes_) == 2:
             scores = scores[:, 1:] - scores[:, :1]
         return to_numpy(scores) if is_numpy(X) else scores

@@ -35,16 +35,18 @@ from shallowda.kernels.arrays import (
     Array,
     ArrayHolder,
     from_numpy,
+    full_precision,
     is_foreign,
     is_numpy,
     library,
+    namespace,
     on_backend,
     strict_linalg,
     to_numpy,
 )
 from shallowda.kernels.copies import first_equal
-from shallowda.kernels.planning import resolve_backend, thresholds
-from shallowda.kernels.threads import one_blas_thread
+from shallowda.kernels.planning import Plan, memory_of, plan, resolve_backend, resolve_budget, thresholds
+from shallowda.kernels.threads import one_blas_thread, parts
 
 __all__ = [
     "BACKENDS",
@@ -61,17 +63,22 @@ __all__ = [
 #: Constraint of the parameter that says where to compute.
 BACKENDS = StrOptions({"auto", "numpy", "cupy"})
 
+# of new rows, of their kernel values and of a model, in float64 at most: what is on the device while rows are mapped
+_ROW_COPIES, _VALUE_COPIES, _MODEL_COPIES = 10, 3, 4
+
 
 @contextmanager
 def computing(*rows: Array, fitted: int = 0) -> Iterator[None]:
     """Context of what is computed of these rows: a failed decomposition is an error; small ones leave BLAS one thread.
+
+    Products in float32 keep its digits on a device too.
 
     Used where all of fit and of predict passes, so that no method sets threads by itself. `fitted` is the number of
     rows that a model, which new rows may be compared with, was fitted on.
     """
     n, d = fitted + sum(part.shape[0] for part in rows), rows[0].shape[1]
     small = is_numpy(rows[0]) and n * max(n, d) <= thresholds().one_thread_entries
-    with one_blas_thread() if small else nullcontext(), strict_linalg(rows[0]):
+    with one_blas_thread() if small else nullcontext(), strict_linalg(rows[0]), full_precision(rows[0]):
         yield
 
 
@@ -87,7 +94,7 @@ class DomainAware(HintedParameters, BaseEstimator):
     _requires_labels = True
 
     #: Types of objects, beside arrays and plain values, that fitted attributes hold: `shallowda.load` makes them.
-    _kept_types: ClassVar[tuple[type, ...]] = ()
+    _kept_types: ClassVar[tuple[type, ...]] = (Plan,)
 
     backend: str
 
@@ -202,13 +209,81 @@ class DomainAware(HintedParameters, BaseEstimator):
                 f"is on {X.device}. Move X to the device of the fit."
             )
 
-    def _placed(self, X: Array) -> Array:
-        """The rows where they are computed with: where they are, but for NumPy arrays that `backend` takes to CuPy."""
+    def _problem(self, domains: Domains | None) -> dict[str, Any]:
+        """What `shallowda.kernels.planning.plan` has to know of the method, beside its rows; see there."""
+        return {"kernel": None, "k": 1 if domains is None else max(domains.n_classes, 1), "form": "domains"}
+
+    def _planned(self, X: Array, domains: Domains | None, n: int | None = None) -> Plan:
+        """Where and how a fit of these rows is computed, and what it takes; of n of them where X are only some."""
+        dtype = "float32" if X.dtype == namespace(X).float32 else "float64"
+        size = (n or X.shape[0], X.shape[1])
         if is_numpy(X):
-            return on_backend(X, resolve_backend(self.backend, *X.shape))
+            return plan(*size, dtype=dtype, backend=self.backend, **self._problem(domains))
+        self._require_backend(X)
+        return plan(*size, dtype=dtype, backend=memory_of(X), copied=False, **self._problem(domains))
+
+    def _placed(self, X: Array, domains: Domains | None) -> Array:
+        """The rows where they are fitted: where they are, or a copy on the device. That is decided here, as `plan_`."""
+        self.plan_ = self._planned(X, domains)
+        return on_backend(X, self.plan_.backend)
+
+    def _require_backend(self, X: Array) -> None:
+        """Refuse arrays of a library that is not the one to compute with."""
         if self.backend not in ("auto", library(X)):
             raise ValueError(f"X is an array of {library(X)}, and backend={self.backend!r}. Use backend='auto'.")
-        return X
+
+    def _by_blocks(self, X: Array, compute: Callable[[Self, Array, slice], Array]) -> Array:
+        """What is computed of new rows: where they are, or on the device in blocks that there is room for.
+
+        Parameters
+        ----------
+        X : array of shape (m, d)
+        compute : callable
+            Takes the model with its arrays beside the rows, some rows, and which of all they are; returns an array with
+            a row for each.
+
+        Returns
+        -------
+        results : array of shape (m, ...)
+            Where X is.
+        """
+        m, height = X.shape[0], self._block_height(X)
+        if height is None:
+            return compute(self._beside(X), X, slice(0, m))
+        model, results = None, []
+        for block in parts(m, height):
+            rows = on_backend(X[block], "cupy")
+            model = model or self._beside(rows)
+            with strict_linalg(rows):
+                results.append(to_numpy(compute(model, rows, block)))
+        return np.concatenate(results)
+
+    def _block_height(self, X: Array) -> int | None:
+        """How many new rows go to the device at a time; None where they are computed with where they are."""
+        if not is_numpy(X):
+            self._require_backend(X)
+            return None
+        if resolve_backend(self.backend, *X.shape) != "cupy":
+            return None
+        sizes: list[int] = []
+
+        def weighed(array: Array) -> Array:
+            sizes.append(array.nbytes)
+            return array
+
+        copy(self)._move(weighed, is_numpy)
+        n_kernel = X.shape[1] if getattr(self, "kernel", None) == "precomputed" else len(getattr(self, "X_fit_", ()))
+        per_row = 8 * (_ROW_COPIES * X.shape[1] + _VALUE_COPIES * n_kernel)
+        free = resolve_budget(getattr(self, "memory_budget", None), "cupy")
+        height = (free - _MODEL_COPIES * sum(sizes)) // per_row
+        if height >= 1:
+            return int(height)
+        if self.backend == "auto":
+            return None
+        raise MemoryError(
+            f"The fitted arrays of this {type(self).__name__} and one row of X do not fit into the {free} bytes of the "
+            "device that may be used. Raise memory_budget where there is one, or use backend='numpy'."
+        )
 
     def _keep(self, X: Array) -> None:
         """Bring fitted attributes to where the user's X is, and call it a fit."""

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 
+from shallowda.core.contract import Domains
 from shallowda.core.estimator import BACKENDS
-from shallowda.kernels.arrays import Array, library, namespace
-from shallowda.kernels.moments import Moments, row_blocks
+from shallowda.kernels.arrays import Array, namespace
+from shallowda.kernels.moments import row_blocks
 from shallowda.kernels.operators import DenseGram, Nystroem, Operator, TiledGram
 from shallowda.kernels.pairwise import KERNELS, Kernel, median_gamma
-from shallowda.kernels.planning import Plan, plan, thresholds
+from shallowda.kernels.planning import Plan, thresholds
 
 __all__ = ["KERNEL_CONSTRAINTS", "KernelMixin"]
 
@@ -37,7 +38,8 @@ KERNEL_CONSTRAINTS: dict = {
 class KernelMixin:
     """Kernel matrices of an estimator with the parameters of `KERNEL_CONSTRAINTS`."""
 
-    _kept_types: ClassVar[tuple[type, ...]] = (Plan,)
+    #: Of the problem, see `plan`.
+    _form: ClassVar[str] = "dual"
 
     kernel: Any
     gamma: Any
@@ -46,34 +48,30 @@ class KernelMixin:
     kernel_params: Mapping | None
     n_landmarks: int | None
     memory_budget: int | float | None
+    n_components: int
+    plan_: Plan
 
     @property
     def _is_linear(self) -> bool:
         return self.kernel is None or self.kernel == "linear"
 
-    def _planned(self, X: Array | Moments, k: int, form: str = "dual") -> Plan:
-        """How the problem of these rows fits the memory budget; kept as `plan_`."""
-        n, d = X.shape
-        if isinstance(X, Moments):
-            X, n = X.mean, max(n, d)  # of order d, however few the rows
-        backend = "cupy" if library(X) == "cupy" else "numpy"
-        dtype = "float32" if X.dtype == namespace(X).float32 else "float64"
-        self.plan_ = plan(
-            n,
-            d,
-            self.kernel,
-            k,
-            dtype,
-            form=form,
-            n_landmarks=self.n_landmarks,
-            backend=backend,
-            memory_budget=self.memory_budget,
-        )
-        return self.plan_
+    def _problem(self, domains: Domains | None) -> dict[str, Any]:
+        """What the problem of these parameters is to `plan`."""
+        return {
+            "kernel": self.kernel,
+            "k": self._n_solved(domains),
+            "form": self._form,
+            "n_landmarks": self.n_landmarks,
+            "memory_budget": self.memory_budget,
+        }
 
-    def _fit_kernel(self, X: Array, k: int, form: str = "dual") -> Operator:
+    def _n_solved(self, domains: Domains | None) -> int:
+        """How many eigenvectors, or right-hand sides, the problem has."""
+        return self.n_components
+
+    def _fit_kernel(self, X: Array) -> Operator:
         """Kernel matrix of the training rows; keeps what `_kernel_to` needs of them."""
-        operator = self._planned(X, k, form).operator
+        operator = self.plan_.operator
         if self.kernel == "precomputed":
             return DenseGram(_symmetric(X))
         self.gamma_ = median_gamma(X, self.kernel) if self.gamma == "median" else self.gamma

@@ -30,6 +30,7 @@ from shallowda.core.messages import warn
 from shallowda.core.rows import on_their_device, validated_rows
 from shallowda.kernels.arrays import Array, is_numpy, library, namespace, take_rows
 from shallowda.kernels.moments import Moments
+from shallowda.kernels.planning import Plan
 
 __all__ = ["MomentAdapter", "Rows", "Stream"]
 
@@ -93,6 +94,12 @@ class MomentAdapter(BaseAdapter):
                     f"The {name} domain has {rows.shape[0]} row(s); {type(self).__name__} needs at least two."
                 )
         self._align(source, target)
+
+    def _planned(self, X: Array, domains: Domains | None, n: int | None = None) -> Plan:
+        stream = self._stream
+        if domains is not None and stream is not None:  # a problem of order d, however few the rows at hand
+            n = max(stream.source.n + (0 if stream.target is None else stream.target.n), X.shape[1])
+        return super()._planned(X, domains, n)
 
     def _read(self, *args: Any) -> tuple[Array, Domains]:
         self._stream = None  # a fit begins anew
@@ -232,7 +239,7 @@ class MomentAdapter(BaseAdapter):
 
     def _moments(self, rows: Array) -> Moments:
         """Moments of rows, computed where `backend` says and kept where the rows are."""
-        moments = Moments.of(self._placed(rows))
+        moments = Moments.of(self._placed(rows, None))
         return moments.to_numpy() if is_numpy(rows) else moments
 
     def _adapt_to(self, stream: Stream, rows: Array, domains: Domains) -> None:

@@ -76,7 +76,7 @@ class SourceWeighting(MetaEstimatorMixin, DomainAware, ABC):
         """
         X, domains = self._read(X, y, sample_domain, params)
         base = None if y is None else self._base_with_weights()
-        rows = self._placed(X)
+        rows = self._placed(X, domains)
         self.weights_ = np.ones(int(domains.source.sum()))
         with computing(rows):
             if domains.has_target:

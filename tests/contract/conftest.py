@@ -139,5 +139,6 @@ def device(request, monkeypatch):
 
     if request.param is _elsewhere:
         monkeypatch.setattr(planning, "cupy_problem", lambda: None)
+        monkeypatch.setattr(planning, "available_memory", lambda backend="numpy": 2**33)
     monkeypatch.setattr("shallowda.core.estimator.on_backend", listed)
     return moved

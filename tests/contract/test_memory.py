@@ -282,6 +282,17 @@ def test_tiles_take_about_what_is_planned(method, monkeypatch):
     assert taken < 8 * len(X) ** 2 / 2
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("ridge", [0.1, 1e-7])  # 1e-7: float32 factors do not do
+@pytest.mark.parametrize(("loss", "kernel"), [("squared", "rbf"), ("hinge", "rbf"), ("squared", "linear")])
+def test_artl_takes_what_is_planned(loss, kernel, ridge, dtype):
+    X, y = shifted(700, D, dtype)
+    model = ARTL(loss, kernel=kernel, ridge=ridge, backend="numpy")
+    model.fit(X, y)  # what modules take when they are imported
+    taken = peak(model, X, y)
+    assert taken < 1.1 * model.plan_.nbytes
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="anonymous memory is read from /proc")
 @pytest.mark.parametrize("model", ["JDA(8, max_iter=3, estimator=base)", "TCAEstimator(8, estimator=base)"])

@@ -242,6 +242,7 @@ def test_numpy_goes_to_the_device_and_comes_back(name, monkeypatch):
     Xs, ys, Xt = domains()
     expected = streamed(METHODS[name], Xs, ys, [Xt])
     monkeypatch.setattr("shallowda.kernels.planning.cupy_problem", lambda: None)
+    monkeypatch.setattr("shallowda.kernels.planning.available_memory", lambda backend="numpy": 2**33)
     monkeypatch.setattr("shallowda.core.estimator.on_backend", on_backend)
     model = streamed(clone(METHODS[name]).set_params(backend="cupy"), Xs, ys, [Xt[:7], Xt[7:]])
     model.backend = "numpy"

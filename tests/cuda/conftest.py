@@ -6,7 +6,7 @@ import pytest
 import stand_in
 from cuda_on_cpu import builder, compiler
 
-from shallowda.kernels import device, planning
+from shallowda.kernels import _cupy_pairwise, device, planning
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,7 @@ def machine(build):
 
     def forget():
         device._function.cache_clear()
+        _cupy_pairwise._elementwise.cache_clear()
         planning.cupy_problem.cache_clear()
 
     forget()

@@ -663,6 +663,60 @@ class RawModule:
         return _machine.kernels[-1]
 
 
+class ElementwiseKernel:
+    """`cupy.ElementwiseKernel`, run on the CPU as one thread that takes one number after another."""
+
+    def __init__(self, in_params, out_params, operation, name="kernel", reduce_dims=True, preamble="", **kwargs):
+        self.inputs, self.outputs = (self._parsed(parameters) for parameters in (in_params, out_params))
+        self.operation, self.preamble, self.name = operation, preamble, name
+
+    @staticmethod
+    def _parsed(parameters):
+        """Type, name and whether it is raw, of each parameter."""
+        parts = [parameter.split() for parameter in parameters.split(",")]
+        return [(part[-2], part[-1], part[0] == "raw") for part in parts]
+
+    def __call__(self, *args, size=None):
+        parameters = self.inputs + self.outputs
+        assert len(args) == len(parameters), "the stand-in wants results to be written into arrays that are given"
+        _require_here(*args)
+        types = {}
+        for (kind, _, _), argument in zip(parameters, args, strict=True):
+            if isinstance(argument, ndarray) and types.setdefault(kind, argument.dtype) != argument.dtype:
+                raise TypeError(f"Type is mismatched. {kind} {types[kind]} {argument.dtype}")
+        types = {kind: types.get(kind) or np.dtype(kind) for kind, _, _ in parameters}
+        whole = [argument for (_, _, raw), argument in zip(parameters, args, strict=True) if not raw]
+        shape = (
+            np.broadcast_shapes(*(getattr(argument, "shape", ()) for argument in whole)) if size is None else (size,)
+        )
+        results = [argument for (_, _, raw), argument in zip(self.outputs, args[len(self.inputs) :], strict=True)]
+        assert size is not None or all(result.shape == shape for result in results)
+        values, declared, taken = [], [], []
+        for (kind, name, raw), argument in zip(parameters, args, strict=True):
+            real = {"float32": "float", "float64": "double", "int64": "long long", "bool": "bool"}[types[kind].name]
+            declared.append(f"{real}* {name}{'' if raw else '_at'}")
+            if raw:
+                assert argument.flags.c_contiguous, "the stand-in wants raw arrays to be contiguous"
+                values.append(_host(argument))
+            else:
+                values.append(np.array(np.broadcast_to(np.asarray(_host(argument), types[kind]), shape), order="C"))
+                taken.append(f"{real}& {name} = {name}_at[i];")
+            if len(kind) == 1:
+                taken.append(f"using {kind} = {real};")
+        taken = sorted(dict.fromkeys(taken), key=lambda line: not line.startswith("using"))
+        code = f"""{self.preamble}
+            extern "C" __global__ void {self.name}(long long size, {", ".join(declared)}) {{
+                for (long long i = 0; i < size; i++) {{ {" ".join(taken)} {self.operation}; }}
+            }}"""
+        kernel = Kernel(_machine.build(code, ("-std=c++17",), self.name))
+        pointers = [np.uint64(value.ctypes.data) for value in values]
+        _machine.kernels.append(kernel)
+        kernel((1, 1), (1,), (np.int64(math.prod(shape)), *pointers))
+        for (_, _, raw), result, value in zip(self.outputs, results, values[len(self.inputs) :], strict=True):
+            if not raw:
+                result._values[...] = value
+
+
 # --------------------------------------------------------------------------------------------------- cupyx
 
 
@@ -754,6 +808,7 @@ def _modules() -> dict[str, ModuleType]:
     }
     normal = _lifted(np.random.default_rng(0).standard_normal, NAMES["cupy.random"]["standard_normal"])
     top = {
+        "ElementwiseKernel": ElementwiseKernel,
         "RawModule": RawModule,
         "__path__": [],
         "__version__": NAMES["release"],

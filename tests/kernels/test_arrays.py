@@ -1,5 +1,5 @@
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from types import ModuleType, SimpleNamespace
 
 import array_api_strict as strict
@@ -14,6 +14,7 @@ from shallowda.kernels.arrays import (
     alike,
     as_dtype,
     from_numpy,
+    full_precision,
     is_foreign,
     is_lazy,
     is_numpy,
@@ -23,6 +24,7 @@ from shallowda.kernels.arrays import (
     of_foreign,
     on_backend,
     on_device,
+    row_squares,
     strict_linalg,
     symmetric_product,
     take_rows,
@@ -312,3 +314,28 @@ def test_symmetric_product(place, dtype):
 
 def test_everything_public_is_tested_here():
     assert set(arrays.__all__) <= set(globals())
+
+
+def test_float32_of_torch_is_float32_whatever_it_is_set_to():
+    torch = pytest.importorskip("torch", reason="torch is not installed: tensors are not tested")
+    from shallowda.core.estimator import computing
+
+    before = torch.get_float32_matmul_precision()
+    try:
+        for setting in ("high", "highest"):
+            torch.set_float32_matmul_precision(setting)
+            with suppress(ZeroDivisionError), computing(torch.ones((2, 2))):
+                assert torch.get_float32_matmul_precision() == "highest"
+                raise ZeroDivisionError
+            assert torch.get_float32_matmul_precision() == setting
+            with full_precision(np.eye(2)):
+                assert torch.get_float32_matmul_precision() == setting
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("place", [np.asarray, there], ids=["numpy", "device"])
+def test_sums_of_squares(place):
+    rows = np.random.default_rng(0).normal(size=(5, 3))
+    np.testing.assert_allclose(to_numpy(row_squares(place(rows))), (rows**2).sum(axis=1))
+    assert row_squares(rows).tobytes() == np.vecdot(rows, rows).tobytes()

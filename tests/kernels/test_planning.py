@@ -13,6 +13,7 @@ from shallowda.kernels.planning import (
     THRESHOLDS,
     available_memory,
     cupy_problem,
+    memory_of,
     plan,
     resolve_backend,
     resolve_budget,
@@ -42,6 +43,8 @@ def cupy(monkeypatch):
     module.linalg = SimpleNamespace(eigh=lambda matrix: (SimpleNamespace(get=lambda: np.diag(matrix)), matrix))
     runtime = SimpleNamespace(getDeviceCount=lambda: 1, memGetInfo=lambda: (4 * GIB, 8 * GIB))
     module.cuda = SimpleNamespace(runtime=runtime)
+    module.pool = SimpleNamespace(free_bytes=lambda: 0, used_bytes=lambda: 0, get_limit=lambda: 0)
+    module.get_default_memory_pool = lambda: module.pool
     monkeypatch.setitem(sys.modules, "cupy", module)
     return module
 
@@ -168,7 +171,7 @@ def test_sizes_are_whole_numbers(name, wrong):
 def test_other_arguments_are_checked():
     with pytest.raises(ValueError, match="dtype must be float32 or float64; it is int64"):
         plan(10, 5, None, 2, "int64")
-    with pytest.raises(ValueError, match="form must be 'dual', 'sample', 'system' or 'coupled'; it is 'primal'"):
+    with pytest.raises(ValueError, match=r"form must be one of 'dual', 'sample', .*; it is 'primal'"):
         plan(10, 5, None, 2, form="primal")
     with pytest.raises(ValueError, match="n_landmarks= needs the rows"):
         plan(10, 10, "precomputed", 2, n_landmarks=3)
@@ -408,16 +411,66 @@ def test_the_memory_of_the_device_counts_there(cupy):
     assert available_memory("cupy") == 4 * GIB
     result = plan(8000, 2048, "rbf", 30, "float32", backend="cupy", memory_budget=0.25)
     assert (result.backend, result.budget) == ("cupy", GIB)
-    assert result.nbytes == planned(8000, 2048, "rbf", dtype="float32").nbytes + 4 * 8000 * 2048
-    assert "the rows are copied to the device" in result.reasons
-    assert plan(8000, 2048, None, 30, backend="cupy", memory_budget=GIB).nbytes == planned(8000, 2048, None).nbytes
+    assert result.nbytes > planned(8000, 2048, "rbf", dtype="float32").nbytes + 4 * 8000 * 2048
+    assert "the rows (62.5 MiB) are copied to the device" in result.reasons
+    there = plan(8000, 2048, "rbf", 30, "float32", backend="cupy", memory_budget=0.25, copied=False)
+    assert result.nbytes == there.nbytes + 4 * 8000 * 2048
+    assert "copied to the device" not in str(there)
+
+
+def test_linear_methods_count_their_rows_on_the_device(cupy):
+    rows = 4 * 10**5 * 2048
+    assert plan(10**5, 2048, None, 30, "float32", backend="cupy", memory_budget=3 * rows).nbytes > rows
+    with pytest.raises(MemoryError, match=r"memory_budget allows 512\.0 MiB"):
+        plan(10**5, 2048, None, 30, "float32", backend="cupy", memory_budget=GIB // 2)
+    with pytest.raises(MemoryError, match=r"memory_budget allows 4\.0 GiB"):  # all there is
+        plan(10**6, 2048, None, 30, "float32", backend="cupy", memory_budget=100 * GIB)
+
+
+def test_what_the_pool_keeps_is_free(cupy):
+    cupy.pool.free_bytes, cupy.pool.used_bytes = lambda: 3 * GIB, lambda: GIB
+    assert available_memory("cupy") == 7 * GIB
+    cupy.pool.get_limit = lambda: 5 * GIB
+    assert available_memory("cupy") == 4 * GIB
+    cupy.pool.get_limit = lambda: GIB // 2
+    assert available_memory("cupy") == 0
+
+
+def test_tensors_on_a_device_are_planned_with_its_memory(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (3 * GIB, 8 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 2 * GIB)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: GIB)
+    assert available_memory("torch") == 4 * GIB
+    result = plan(8000, 512, "rbf", 30, backend="torch", copied=False)
+    assert (result.backend, result.budget) == ("torch", 2 * GIB)
+
+
+def test_where_an_array_lies():
+    class Tensor:
+        def __init__(self, kind):
+            self.device = SimpleNamespace(type=kind)
+
+    Tensor.__module__ = "torch"
+    assert [memory_of(array) for array in (np.eye(2), Tensor("cpu"), Tensor("cuda"))] == ["numpy", "numpy", "torch"]
+    Tensor.__module__ = "cupy"
+    assert memory_of(Tensor("cuda")) == "cupy"
+
+
+def test_methods_without_a_budget_are_never_refused_on_the_machine(cupy, monkeypatch):
+    for form in ("domains", "weights"):
+        assert plan(10**4, 500, None, 2, form=form, backend="numpy", memory_budget=1000).backend == "numpy"
+        with pytest.raises(MemoryError, match=r"memory_budget allows .* take backend='numpy'"):
+            plan(10**4, 500, None, 2, form=form, backend="cupy", memory_budget=1000)
+        assert plan(10**4, 500, None, 2, form=form, backend="cupy", memory_budget=1000, copied=False).budget == 1000
 
 
 def test_auto_goes_back_to_the_machine_when_the_device_is_too_small(cupy, monkeypatch):
     monkeypatch.setattr(planning, "available_memory", lambda backend: {"cupy": 10**6, "numpy": 8 * GIB}[backend])
     result = plan(8000, 2048, "rbf", 30)
     assert (result.backend, result.budget) == ("numpy", 4 * GIB)
-    assert "the device has too little memory for it" in result.reasons
+    assert "the device has too little memory: " in str(result)
+    assert "with the rows, and 488.3 KiB are allowed there" in str(result)
     with pytest.raises(MemoryError, match=r"memory_budget allows 488\.3 KiB"):
         plan(8000, 2048, "rbf", 30, backend="cupy")
 

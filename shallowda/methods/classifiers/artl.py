@@ -198,9 +198,7 @@ class ARTL(KernelMixin, PseudoLabelMixin, DomainClassifier):
         self.estimator = estimator
 
     def _learn(self, rows: Array, domains: Domains) -> None:
-        if self._is_linear:
-            self._planned(rows, domains.n_classes, "system")
-        given = rows if self._is_linear else self._operator(rows, domains.n_classes)
+        given = rows if self._is_linear else self._operator(rows)
         laplacian = None
         if self.manifold_weight > 0:
             by_kernel = self.kernel == "precomputed"
@@ -227,9 +225,16 @@ class ARTL(KernelMixin, PseudoLabelMixin, DomainClassifier):
         else:
             self.dual_coef_ = as_dtype(weights, namespace(weights).float64)
 
-    def _operator(self, X: Array, n_columns: int) -> Operator:
+    @property
+    def _form(self) -> str:  # type: ignore[override]
+        return "system" if self.loss == "squared" else "hinge"
+
+    def _n_solved(self, domains: Domains | None) -> int:
+        return domains.n_classes if domains else 1
+
+    def _operator(self, X: Array) -> Operator:
         """Kernel matrix of the rows; says so when it is stored and is no kernel matrix."""
-        K = self._fit_kernel(X, n_columns, "system")
+        K = self._fit_kernel(X)
         offset = kernel_offset(K)
         if offset * float(namespace(X).finfo(X.dtype).eps) > _MOST_ROUND_OFF and self.degree > 0:
             warn(

@@ -57,13 +57,12 @@ class SpectralAdapter(KernelMixin, BaseAdapter):
     def _space(self, X: Array | Moments) -> Space:
         """Phi for these rows and this kernel; for moments where it is linear."""
         if self._is_linear:
-            self._planned(X, self.n_components)
             return PrimalSpace(X) if self.kernel is None else linear_dual(X)
         return self._kernel_space(X, LinearDual)
 
     def _kernel_space(self, X: Array, linear: type[LinearDual] | type[LinearSample]) -> Space:
         """Space of a kernel that is not linear: in sample weights, or as the linear problem on Nystroem's features."""
-        gram = self._fit_kernel(X, self.n_components)
+        gram = self._fit_kernel(X)
         if isinstance(gram, Nystroem):
             return linear(gram.features, gram.root)
         return KernelSpace(gram, overwrite=self.kernel != "precomputed")

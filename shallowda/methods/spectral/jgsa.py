@@ -187,6 +187,8 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
 
     _has_source_map = True
 
+    _form = "coupled"
+
     _parameter_constraints: dict = {
         **{name: rule for name, rule in SpectralAdapter._parameter_constraints.items() if name != "ridge"},
         "coupling": [Interval(Real, 0, None, closed="neither")],
@@ -263,9 +265,8 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
     def _coordinates(self, X: Array) -> Coordinates:
         """The rows, in a basis of their span or in the kernel's centred feature space."""
         if self._is_linear:
-            self._planned(X, self.n_components, "coupled")
             return span(X) if self.kernel is None else principal_coordinates(X)
-        gram = self._fit_kernel(X, self.n_components, "coupled")
+        gram = self._fit_kernel(X)
         if isinstance(gram, Nystroem):
             return principal_coordinates(gram.features, gram.root)
         return kernel_coordinates(gram.K)  # type: ignore[attr-defined]  # the plan has no tiles

@@ -62,11 +62,13 @@ class TCAEstimator(SpectralAdapter, MomentAdapter):
         Approximates a kernel that is not linear by as many training rows (Nystroem), n x n_landmarks numbers instead of
         n x n; `kernel_error_` says how well. None is exact, whatever n.
     backend : {"auto", "numpy", "cupy"}, default="auto"
-        Where to compute with NumPy input: "auto" takes a CUDA device through CuPy when one is usable and the problem is
-        large. Results are NumPy arrays either way. Arrays of CuPy or torch are computed with, and kept, where they are.
+        Where to compute with NumPy input: "auto" takes a CUDA device through CuPy when one is usable, the problem is
+        large, and the device has room for it and its rows. Results are NumPy arrays either way. Arrays of CuPy or torch
+        are computed with, and kept, where they are.
     memory_budget : int, float or None, default=None
-        Memory that a fit may take beyond its input: bytes (int) or a share of what is free (float). None: half of what
-        is free. A kernel matrix that does not fit is never stored but computed anew, tile by tile, for each product.
+        Memory that a fit may take beyond its input, where it is computed: bytes (int) or a share of what is free there
+        (float). None: half of what is free. On a device the copy of the rows counts. A kernel matrix that does not fit
+        is never stored but computed anew, tile by tile, for each product.
     estimator : classifier, optional
         Trained on the adapted source rows. Default: `OneNearestNeighbor` by cosine.
 

@@ -125,6 +125,8 @@ class TJM(SpectralAdapter):
         tests=({"n_components": 3, "max_iter": 2}, {"n_components": 3, "max_iter": 2, "kernel": "rbf"}),
     )
 
+    _form = "sample"
+
     _parameter_constraints: dict = {
         **SpectralAdapter._parameter_constraints,
         "kernel": KERNEL_CONSTRAINTS["kernel"],
@@ -170,7 +172,6 @@ class TJM(SpectralAdapter):
     def _space(self, X: Array) -> Space:
         if not self._is_linear:
             return self._kernel_space(X, LinearSample)
-        self._planned(X, self.n_components, "sample")
         return LinearSample(X) if X.shape[1] <= X.shape[0] else KernelSpace(DenseGram(X @ X.T), X, overwrite=True)
 
     def _adapt(self, X: Array, domains: Domains) -> Array:

@@ -158,6 +158,9 @@ class KMM(SourceWeighting):
         super()._restart(domains)
         self.duality_gap_, self.n_iter_ = 0.0, 1  # of the uniform weights, where there is no target to match
 
+    def _problem(self, domains: Domains | None) -> dict[str, Any]:
+        return {"kernel": "rbf", "k": 1, "form": "weights"}
+
     def _weigh(self, X: Array, domains: Domains) -> Array:
         self.gamma_ = median_gamma(X, "rbf") if isinstance(self.gamma, str) else self.gamma
         Xs, Xt = domains.split(X)

@@ -267,6 +267,7 @@ def test_the_alignment_follows_the_rows_to_a_device_and_back(monkeypatch, tmp_pa
 
     monkeypatch.setattr("shallowda.core.estimator.on_backend", there)
     monkeypatch.setattr("shallowda.kernels.planning.cupy_problem", lambda: None)
+    monkeypatch.setattr("shallowda.kernels.planning.available_memory", lambda backend="numpy": 2**33)
     plain, model = EasyTL().fit(X, y), EasyTL(backend="cupy").fit(X, y)
     assert is_numpy(model.alignment_.source_covariance_.vectors)
     assert all(is_numpy(value) for name, value in vars(model).items() if name in ("class_means_", "prices_"))
