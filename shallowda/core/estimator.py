@@ -209,6 +209,11 @@ class DomainAware(HintedParameters, BaseEstimator):
                 f"is on {X.device}. Move X to the device of the fit."
             )
 
+    @property
+    def _chosen_backend(self) -> str:
+        """Where to compute, as the user says."""
+        return self.backend
+
     def _problem(self, domains: Domains | None) -> dict[str, Any]:
         """What `shallowda.kernels.planning.plan` has to know of the method, beside its rows; see there."""
         return {"kernel": None, "k": 1 if domains is None else max(domains.n_classes, 1), "form": "domains"}
@@ -218,7 +223,7 @@ class DomainAware(HintedParameters, BaseEstimator):
         dtype = "float32" if X.dtype == namespace(X).float32 else "float64"
         size = (n or X.shape[0], X.shape[1])
         if is_numpy(X):
-            return plan(*size, dtype=dtype, backend=self.backend, **self._problem(domains))
+            return plan(*size, dtype=dtype, backend=self._chosen_backend, **self._problem(domains))
         self._require_backend(X)
         return plan(*size, dtype=dtype, backend=memory_of(X), copied=False, **self._problem(domains))
 
@@ -229,8 +234,10 @@ class DomainAware(HintedParameters, BaseEstimator):
 
     def _require_backend(self, X: Array) -> None:
         """Refuse arrays of a library that is not the one to compute with."""
-        if self.backend not in ("auto", library(X)):
-            raise ValueError(f"X is an array of {library(X)}, and backend={self.backend!r}. Use backend='auto'.")
+        if self._chosen_backend not in ("auto", library(X)):
+            raise ValueError(
+                f"X is an array of {library(X)}, and backend={self._chosen_backend!r}. Use backend='auto'."
+            )
 
     def _by_blocks(self, X: Array, compute: Callable[[Self, Array, slice], Array]) -> Array:
         """What is computed of new rows: where they are, or on the device in blocks that there is room for.
@@ -263,7 +270,7 @@ class DomainAware(HintedParameters, BaseEstimator):
         if not is_numpy(X):
             self._require_backend(X)
             return None
-        if resolve_backend(self.backend, *X.shape) != "cupy":
+        if resolve_backend(self._chosen_backend, *X.shape) != "cupy":
             return None
         sizes: list[int] = []
 
@@ -278,7 +285,7 @@ class DomainAware(HintedParameters, BaseEstimator):
         height = (free - _MODEL_COPIES * sum(sizes)) // per_row
         if height >= 1:
             return int(height)
-        if self.backend == "auto":
+        if self._chosen_backend == "auto":
             return None
         raise MemoryError(
             f"The fitted arrays of this {type(self).__name__} and one row of X do not fit into the {free} bytes of the "

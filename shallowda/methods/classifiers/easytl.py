@@ -168,10 +168,11 @@ class EasyTL(DomainClassifier):
             )
         return distances.argmin(axis=1)[copies], np.zeros(n_classes)
 
-    def _placed(self, X: Array) -> Array:
+    @property
+    def _chosen_backend(self) -> str:
         if self.backend == "auto" and isinstance(self.alignment, BaseAdapter):
-            return self.alignment._placed(X)
-        return super()._placed(X)
+            return self.alignment._chosen_backend  # it would refuse rows elsewhere
+        return self.backend
 
     def _keep(self, X: Array) -> None:
         if self.alignment_ is not None:

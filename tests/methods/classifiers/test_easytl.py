@@ -255,6 +255,7 @@ def test_numpy_is_numpy_where_auto_would_take_a_device(model, monkeypatch):
     expected = EasyTL(model.alignment).fit(X, y).decision_function(Xt)
     monkeypatch.setattr("shallowda.core.estimator.on_backend", there)
     monkeypatch.setattr("shallowda.kernels.planning.cupy_problem", lambda: None)
+    monkeypatch.setattr("shallowda.kernels.planning.available_memory", lambda backend="numpy": 2**33)
     monkeypatch.setenv("SHALLOWDA_DEVICE_FLOPS", "1")
     with pytest.raises(AssertionError):
         EasyTL().fit(X, y)
