@@ -158,6 +158,8 @@ def _is_number(text: str | bytes) -> bool:
 def widened(X: Any) -> Any:
     """Rows of float16 or bfloat16 in float32, others as they are.
 
+    Float16 of NumPy is left to scikit-learn, which takes it in float64.
+
     Parameters
     ----------
     X : array-like
@@ -166,9 +168,10 @@ def widened(X: Any) -> Any:
     -------
     X : array-like
     """
-    if str(getattr(X, "dtype", "")).removeprefix("torch.") not in ("float16", "bfloat16"):
-        return X
-    return as_dtype(X, namespace(X).float32) if is_foreign(X) else np.asarray(X).astype(np.float32)
+    dtype = str(getattr(X, "dtype", "")).removeprefix("torch.")
+    if is_foreign(X):
+        return as_dtype(X, namespace(X).float32) if dtype in ("float16", "bfloat16") else X
+    return np.asarray(X).astype(np.float32) if dtype == "bfloat16" else X
 
 
 def on_host(X: Any, name: str = "X") -> Any:
@@ -198,7 +201,8 @@ def validated_rows(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) ->
     """Finite floating-point rows with the number of features that the estimator was fitted with.
 
     Arrays of other libraries stay where they are. Everything else becomes a NumPy array: float32 and float64 as they
-    are, without a copy, float16 and bfloat16 in float32, other numbers in float64.
+    are, without a copy, bfloat16 in float32, other numbers in float64. Rows of float16 and bfloat16 of other libraries
+    become float32 where they are.
 
     Parameters
     ----------

@@ -128,7 +128,6 @@ def test_new_rows_in_another_precision(case, there):
 
 
 def _halves():
-    yield "numpy float16", lambda X: X.astype(np.float16)
     yield "torch float16", lambda X: _torch(X).half()
     yield "torch bfloat16", lambda X: _torch(X).bfloat16()
     yield "ml_dtypes", lambda X: X.astype(pytest.importorskip("ml_dtypes").bfloat16)
