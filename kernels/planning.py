@@ -60,7 +60,8 @@ _KRYLOV_ROOM = 256  # columns by which a Krylov space grows at first: old and ne
 _EIGH_MATRICES = 8  # of the order of an eigenproblem: the matrix, its eigenvectors, cuSOLVER's workspace, products
 _MOST_DIRECTIONS = 100  # of a principal subspace
 _DEVICE_CHUNK = 2**26  # of what is computed in parts on a device
-_WIDTH, _PART_ROWS = 32, 2**17  # columns of a block of tiles on a device, and rows that are summed by parts there
+# columns of a block of tiles on a device, rows of a tile at least, and rows that are summed by parts
+_WIDTH, _LEAST_TILE, _PART_ROWS = 32, 64, 2**17
 _MATCHED_COLUMNS, _MATCHED_BYTES = 1000, 2**28  # KMM: columns, and kernel values that are stored
 _FORMS = ("dual", "sample", "system", "hinge", "coupled", "domains", "weights")
 
@@ -351,7 +352,8 @@ class _Problem:
             total += 3 * wide + min(_DEVICE_CHUNK, _FLOAT64 * n**2)
             tiled = way.operator == "tiled" and self.form != "weights"
             if tiled:  # the padded rows of both sides, and sums of parts of the rows
-                total += 2 * wide + 16 * _FLOAT64 * n + 2 * _FLOAT64 * _WIDTH * (n + _PART_ROWS)
+                total += 2 * wide + 16 * _FLOAT64 * n
+                total += _FLOAT64 * _WIDTH * min(n * (n // _LEAST_TILE + 1), 2 * (n + _PART_ROWS))
             if self.kernel == "laplacian":
                 total += 3 * min(_DEVICE_CHUNK, wide * n)
         return total
