@@ -57,8 +57,8 @@ def adapt(
         bool,
         typer.Option(
             "--auto",
-            help="AutoAdapt instead of a method: a vote of many, or the source alone where adapting would hurt. "
-            "--set time_budget=60 begins no further one after a minute.",
+            help="AutoAdapt instead of a method: a vote of many, or the source alone where it sees that adapting would "
+            "hurt. --set time_budget=60 begins no further one after a minute.",
         ),
     ] = False,
     set_: Annotated[

@@ -129,7 +129,7 @@ def naming_column(X: Any, name: str = "X") -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        for column, values in _columns(X):
+        for column, values in () if is_lazy(X) or is_foreign(X) else _columns(X):
             for value in values.tolist() if values.dtype.kind in "OUS" else ():
                 if isinstance(value, (str, bytes)) and not _is_number(value):
                     raise ValueError(

@@ -318,7 +318,7 @@ def test_labels_are_as_they_are_written(tmp_path):
         (["true", "false", "NA"], np.array(["true", "false", "NA"])),
     ]:
         write_csv(tmp_path / "t.csv", ["a", "class"], [[i, text] for i, text in enumerate(texts)])
-        found = read_table(tmp_path / "t.csv", missing=True).y
+        found = read_table(tmp_path / "t.csv", unlabelled=True).y
         np.testing.assert_array_equal(found, expected)
         assert found.dtype.kind == expected.dtype.kind
 
