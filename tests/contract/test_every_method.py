@@ -331,7 +331,7 @@ def test_a_pass_changes_nothing_but_what_it_returns(pseudo_label_method, problem
     for variant in method.variants:
         model = method.make(variant)
         model.classes_ = domains.classes
-        shared = model._prepare(problem.X, domains)
+        shared = model._prepare(model._placed(problem.X, domains), domains)
         before = dict(vars(model))
         first = model._pass(shared, domains, problem.yt, quick=False)
         model._pass(shared, domains, (problem.yt + 1) % 3, quick=False)
