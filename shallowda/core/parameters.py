@@ -75,11 +75,12 @@ class HintedParameters:
 def _hinted(init: Callable) -> Callable:
     """The constructor, with a hint where it is given a parameter that it does not have."""
     known = signature(init).parameters
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in known.values())  # as subclasses of users may
 
     @wraps(init)
     def hinted(self: Any, *args: Any, **kwargs: Any) -> None:
         for name in kwargs:
-            if name not in known:
+            if name not in known and not takes_any:
                 kind = type(self)
                 raise TypeError(
                     f"{kind.__name__}.__init__() got an unexpected keyword argument {name!r}.{_meant(kind, name)}"

@@ -104,3 +104,14 @@ def test_constructors_look_as_before(method):
         assert copied.get_params().keys() == model.get_params().keys()
     with pytest.raises(TypeError, match="positional"):
         method(*range(30))
+
+
+def test_subclasses_may_pass_parameters_on():
+    class Named(CORAL):
+        def __init__(self, name="", **others):
+            self.name = name
+            super().__init__(**others)
+
+    assert Named("mine", ridge=0.5).ridge == 0.5
+    with pytest.raises(TypeError, match="Did you mean ridge"):
+        CORAL(rigde=0.5)
