@@ -558,15 +558,27 @@ def resolve_backend(backend: str, n: int, d: int, *, linear: bool = True) -> str
     return backend
 
 
-@cache
 def cupy_problem() -> str | None:
-    """Why CuPy cannot compute here, in words; None where it can. Found out once, by a product and a decomposition."""
+    """Why CuPy cannot compute here, in words; None where it can. Found out once, by a product and a decomposition.
+
+    A device whose memory is full at the moment has no problem: plans weigh what is free, and it may have room later.
+    """
+    try:
+        return _lasting_problem()
+    except MemoryError:  # which is not kept
+        return None
+
+
+@cache
+def _lasting_problem() -> str | None:
     try:
         import cupy
 
         if cupy.cuda.runtime.getDeviceCount() == 0:
             return "CuPy is installed, but there is no device"
         cupy.linalg.eigh(cupy.eye(2) @ cupy.eye(2))[0].get()
+    except MemoryError:
+        raise
     except Exception as error:  # drivers and libraries fail in many ways: what they said is the answer
         if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
             return "CuPy is not installed"

@@ -13,8 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from shallowda import BDA, JDA, TJM, TCAEstimator
-from shallowda.kernels import eigen
-from shallowda.kernels.planning import cupy_problem
+from shallowda.kernels import eigen, planning
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Every source row is switched off:UserWarning"),
@@ -24,9 +23,9 @@ pytestmark = [
 @pytest.fixture
 def no_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    cupy_problem.cache_clear()
+    planning._lasting_problem.cache_clear()
     yield
-    cupy_problem.cache_clear()
+    planning._lasting_problem.cache_clear()
 
 
 # --------------------------------------------------------------------------------------------------- without a device

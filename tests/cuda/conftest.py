@@ -24,7 +24,7 @@ def machine(build):
     def forget():
         device._function.cache_clear()
         _cupy_pairwise._elementwise.cache_clear()
-        planning.cupy_problem.cache_clear()
+        planning._lasting_problem.cache_clear()
 
     forget()
     with stand_in.installed(build) as machine:

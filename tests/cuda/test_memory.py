@@ -302,3 +302,14 @@ def test_the_graph_is_copied_once(machine, cupy, monkeypatch):
 def test_the_stand_in_is_what_computes(machine):
     assert planning.cupy_problem() is None
     assert sys.modules["cupy"].ndarray.__module__ == "cupy"
+
+
+def test_a_device_that_was_full_is_not_given_up(cupy, machine):
+    X, y = shifted(300, 8)
+    machine.devices[0].total = 0
+    assert planning.cupy_problem() is None
+    with pytest.raises(MemoryError, match="beyond the input"):
+        on_device(TCAEstimator).fit(X, y)
+    machine.devices[0].total = 2**33
+    assert planning.cupy_problem() is None
+    assert fitted(on_device(TCAEstimator), X, y).plan_.backend == "cupy"

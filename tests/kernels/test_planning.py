@@ -29,9 +29,9 @@ def _a_machine_of_its_own(monkeypatch):
     """No variable of the environment, and no memory of what CuPy said."""
     for field in dataclasses.fields(THRESHOLDS):
         monkeypatch.delenv(f"SHALLOWDA_{field.name.upper()}", raising=False)
-    cupy_problem.cache_clear()
+    planning._lasting_problem.cache_clear()
     yield
-    cupy_problem.cache_clear()
+    planning._lasting_problem.cache_clear()
 
 
 @pytest.fixture
