@@ -16,7 +16,7 @@ from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _num_samples, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import _num_samples, check_array, check_is_fitted, column_or_1d, validate_data
 
 from shallowda.core.contract import (
     domain_codes,
@@ -606,7 +606,8 @@ def make_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> skl
     Raises
     ------
     ValueError
-        If the last step holds adapters beside parts that cannot be wrapped (an ensemble over both, for example).
+        If there is no step, or the last one holds adapters beside parts that cannot be wrapped (an ensemble over both,
+        for example).
     TypeError
         If a step resamples rows, as those of imbalanced-learn do: it goes inside the last step.
 
@@ -619,6 +620,10 @@ def make_pipeline(*steps: Any, memory: Any = None, verbose: bool = False) -> skl
     >>> [name for name, _ in pipe.steps]
     ['perdomain', 'coral', 'logisticregression']
     """
+    if not steps:
+        raise ValueError(
+            "make_pipeline needs at least one step: make_pipeline(StandardScaler(), CORAL()), for example."
+        )
     for step in steps:
         resampler = step.estimator if isinstance(step, LabeledOnly) else step
         if hasattr(resampler, "fit_resample"):
@@ -698,6 +703,7 @@ def partial_fit(
     for key, step in before:
         if _learns(step):
             old = clone(step) if first else step
+            check_array(Z, input_name="X", estimator=step)  # scalers let NaN pass, which no adapter takes
             step = changed[key] = _learned_on(old, Z, y, codes)
             _require_scaling_of_columns(key, step, Z)
             learned = adapter._rescaled(*(None if first else _moving(old, step, source) for source in (True, False)))

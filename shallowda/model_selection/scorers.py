@@ -27,6 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import MetadataRequest
+from sklearn.utils.multiclass import type_of_target
 
 from shallowda.core.contract import label_array
 from shallowda.kernels.density_ratio import kernel_mean_matching, ulsif
@@ -125,7 +126,13 @@ class SourceScore(_Scorer):
 
     def _score(self, view: View) -> float:
         view.require(source=1)
-        return check_scoring(scoring=self.scorer)(*view.of_source())
+        model, X, y = view.of_source()
+        if self.scorer == "accuracy" and type_of_target(y).startswith("continuous"):
+            raise ValueError(
+                f"{view.name} of accuracy counts classes, and y is continuous. For a regressor use a score of values, "
+                'such as source_score("r2").'
+            )
+        return check_scoring(scoring=self.scorer)(model, X, y)
 
 
 def source_score(scorer: str | Callable[..., float]) -> SourceScore:
@@ -141,6 +148,11 @@ def source_score(scorer: str | Callable[..., float]) -> SourceScore:
     scorer : SourceScore
         For ``scoring=`` in searches and in `cross_validate`.
 
+    Raises
+    ------
+    ValueError
+        If scikit-learn has no score of this name. A search would make NaN of an error that comes later.
+
     Examples
     --------
     >>> import numpy as np
@@ -154,7 +166,9 @@ def source_score(scorer: str | Callable[..., float]) -> SourceScore:
     >>> source_score("r2")(model, X, y) > 0.99
     True
     """
-    return SourceScore(scorer)
+    score = SourceScore(scorer)
+    score._validate_params()
+    return score
 
 
 class SourceAccuracy(SourceScore):

@@ -309,6 +309,10 @@ class Doubler(TransformerMixin, BaseEstimator):
 
 
 class TestMakePipeline:
+    def test_without_a_step_it_says_so(self):
+        with pytest.raises(ValueError, match="make_pipeline needs at least one step"):
+            make_pipeline()
+
     def test_is_a_plain_pipeline_with_plain_names(self):
         pipe = full_pipeline()
         assert type(pipe) is sklearn.pipeline.Pipeline

@@ -585,6 +585,7 @@ def test_a_bad_batch_leaves_the_pipeline_as_it_was():
     bad = np.where(Xt == Xt[0], np.nan, Xt)  # the scaler takes it, the adapter does not
     for call in (
         lambda: partial_fit(pipe, bad),
+        lambda: partial_fit(pipe, np.full_like(Xt, np.nan)),
         lambda: partial_fit(pipe, Xt[:, :3]),
         lambda: partial_fit(pipe, Xt, np.zeros(3)),
     ):

@@ -465,11 +465,16 @@ class TestSourceScore:
     def test_what_it_refuses(self, shifted):
         model = TCAEstimator(3).fit(shifted.X, shifted.y)
         with pytest.raises(ValueError, match=r"'scorer' parameter of SourceScore must be a str among .*'r2'"):
-            source_score("r3")(model, shifted.X, shifted.y)
+            source_score("r3")  # at once: a search would make NaN of it
         with pytest.raises(ValueError, match="looks like it is a metric function"):
             source_score(balanced_accuracy_score)(model, shifted.X, shifted.y)
         with pytest.raises(AttributeError, match="decision_function"):
             source_score(lambda model, X, y: model.decision_function(X).sum())(model, shifted.X, shifted.y)
+
+    def test_accuracy_of_values_is_refused_and_names_another_score(self, values):
+        X, y, _ = values
+        with pytest.raises(ValueError, match=r"accuracy counts classes, and y is continuous.*source_score\(\"r2\"\)"):
+            source_accuracy(make_pipeline(CORAL(), Ridge()).fit(X, y), X, y)
 
     @pytest.mark.parametrize("last", [KMM(estimator=Ridge()), LabeledOnly(Ridge())], ids=["KMM", "LabeledOnly"])
     def test_score_of_a_regressor_on_marked_rows_names_it(self, last, values):
