@@ -455,7 +455,9 @@ class CholeskyRoot:
             L = xp.linalg.cholesky(D)
             floor = D.shape[0] * float(xp.finfo(D.dtype).eps) * xp.linalg.diagonal(D)
             definite = bool(xp.all(xp.linalg.diagonal(L) ** 2 > floor))
-        except (np.linalg.LinAlgError, RuntimeError):  # torch's is a RuntimeError
+        except (np.linalg.LinAlgError, RuntimeError) as error:
+            if not type(error).__name__.endswith("LinAlgError"):  # torch's is a RuntimeError, as is too little memory
+                raise
             definite = False
         if not definite:
             raise np.linalg.LinAlgError("The matrix is not positive definite to working precision.")

@@ -23,6 +23,7 @@ import ctypes
 import dataclasses
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -657,9 +658,8 @@ def available_memory(backend: str = "numpy") -> int:
 def _free_in_machine() -> int:
     if sys.platform == "win32":
         return _free_in_windows()
-    meminfo = _numbers(_PROC / "meminfo")
-    if "MemAvailable:" in meminfo:
-        return meminfo["MemAvailable:"] * 1024
+    if (available := _number(_PROC / "meminfo", "MemAvailable:")) is not None:
+        return available * 1024
     page = os.sysconf("SC_PAGE_SIZE")
     if "SC_AVPHYS_PAGES" in os.sysconf_names:
         return page * os.sysconf("SC_AVPHYS_PAGES")
@@ -697,16 +697,16 @@ def _free_in_groups() -> Iterator[int]:
         group = root / path.lstrip("/")
         for folder in (group, *group.parents):
             if (folder / limit).is_file() and (text := (folder / limit).read_text().strip()) != "max":
-                used = int((folder / usage).read_text()) - _numbers(folder / "memory.stat").get(cached, 0)
+                used = int((folder / usage).read_text()) - (_number(folder / "memory.stat", cached) or 0)
                 yield int(text) - used
             if folder == root:
                 break
 
 
-def _numbers(file: Path) -> dict[str, int]:
-    """The lines "name number ..." of a file of the kernel; nothing where there is none."""
-    rows = (line.split() for line in file.read_text().splitlines()) if file.is_file() else ()
-    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
+def _number(file: Path, name: str) -> int | None:
+    """The number in the line "name number ..." of a file of the kernel; None where there is none."""
+    found = re.search(rf"^{name}\s+(\d+)", file.read_text(), re.MULTILINE) if file.is_file() else None
+    return int(found[1]) if found else None
 
 
 def _is_whole(value: Any) -> bool:

@@ -77,7 +77,7 @@ def aligned_tables(tables: Sequence[Any], whose: Sequence[str]) -> list[Any]:
             first = names, what
         elif names is not None and first is not None and names != first[0]:
             column_order(names, first[0], what, first[1])
-            table = table.select(first[0]) if hasattr(table, "select") else table[first[0]]
+            table = table.select(first[0]) if library(table) == "pyarrow" else table[first[0]]
         aligned.append(table)
     return aligned
 

@@ -114,6 +114,7 @@ class OneNearestNeighbor(ClassifierMixin, ArrayHolder, BaseEstimator):
         codes = self._nearest_codes(X)
         return self.classes_[codes]
 
+    @on_their_device
     def nearness(self, X: ArrayLike) -> np.ndarray:
         """How much nearer the nearest stored row is than the nearest one of another class.
 

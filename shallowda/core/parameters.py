@@ -48,7 +48,7 @@ class HintedParameters:
         own: dict[str, Any] = self.get_params(deep=False)  # type: ignore[attr-defined]
         for name in params:
             if name.partition("__")[0] not in own:
-                held = [key for key, part in own.items() if hasattr(part, "get_params") and name in part.get_params()]
+                held = [key for key, part in own.items() if _has_parameter(part, name)]
                 meant = f"{held[0]}__{name}" if held else ""
                 hint = (
                     f" Did you mean {meant}, and in a pipeline <name of the step>__{meant}?"
@@ -88,6 +88,10 @@ def _hinted(init: Callable) -> Callable:
         init(self, *args, **kwargs)
 
     return hinted
+
+
+def _has_parameter(part: Any, name: str) -> bool:
+    return hasattr(part, "get_params") and not isinstance(part, type) and name in part.get_params()
 
 
 def _meant(kind: type, name: str) -> str:

@@ -29,6 +29,7 @@ from shallowda.datasets._text import (
     is_number,
     is_packed,
     is_svmlight,
+    known_labels,
     label_place,
     looks_like_a_number,
     opened,
@@ -408,6 +409,8 @@ def _read_text(path: Path, label: str) -> Labelled:
                 raise ValueError(found.no_number(int(header), column, names[column] if header else str(column)))
             X[:, at[column]] = numbers
     y = np.array(labels)
+    if not (known := known_labels(y)).all():
+        raise ValueError(f"sample {int(np.argmin(known)) + 1} has no label. Leave such samples out.")
     return X, y.astype(float) if all(map(is_number, set(labels))) else y
 
 

@@ -49,6 +49,7 @@ from shallowda.datasets._text import (
     categories,
     is_number,
     is_svmlight,
+    known_labels,
     label_place,
     looks_like_a_number,
     opened,
@@ -560,12 +561,12 @@ def _clean(labels: np.ndarray) -> np.ndarray:
 
 def _whole(labels: np.ndarray) -> np.ndarray:
     """Numbers where each label is written as one, but not where all are whole and one is written as 07; else texts."""
-    if not (known := labels != "").all():
+    if not (known := known_labels(labels)).all():
         return _beside_missing(_whole(labels[known]), known)
     if not all(map(is_number, labels.tolist())):
         return labels
     numbers = labels.astype(np.float64)
-    if not (known := ~np.isnan(numbers)).all():  # beside numbers, nan is no name
+    if not (known := ~np.isnan(numbers)).all():  # however nan is written
         return _beside_missing(_whole(labels[known]), known)
     if np.isinf(numbers).any():
         raise ValueError("a label is infinite. Leave such rows out.")

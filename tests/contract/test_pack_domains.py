@@ -333,3 +333,8 @@ def test_missing_source_labels_stay_missing():
         CORAL().fit(X, y, sample_domain=domain)
     with pytest.raises(ValueError, match="both missing values"):
         CORAL().fit(X, y)
+
+
+def test_a_column_may_have_the_name_of_a_method():
+    Xs = pd.DataFrame({"select": [1.0, 2.0], "b": [3.0, 4.0]})
+    assert pack_domains(Xs, [0, 1], Xs[["b", "select"]])[0]["select"].tolist() == [1, 2, 1, 2]

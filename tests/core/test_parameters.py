@@ -106,6 +106,11 @@ def test_constructors_look_as_before(method):
         method(*range(30))
 
 
+def test_a_class_in_place_of_an_estimator():
+    with pytest.raises(ValueError, match="Invalid parameter 'C'"):
+        CORAL(estimator=LogisticRegression).set_params(C=1)
+
+
 def test_subclasses_may_pass_parameters_on():
     class Named(CORAL):
         def __init__(self, name="", **others):

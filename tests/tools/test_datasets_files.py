@@ -244,6 +244,43 @@ def test_words_among_numbers(tmp_path):
         read_features(tmp_path / "a.csv")
 
 
+def test_commas_that_may_set_thousands_apart(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('a,b,label\n"1,234",2,x\n"2,500",3,x\n')
+    with pytest.raises(ValueError, match="'1,234' may have a decimal comma, or a comma that sets thousands apart"):
+        read_features(path)
+    path.write_text('a,b,label\n"1,234",2,x\n"2,5",3,x\n')
+    np.testing.assert_array_equal(read_features(path)[0], [[1.234, 2], [2.5, 3]])
+    path.write_text("a;b;label\n1,234;2;x\n2,500;3;x\n")
+    np.testing.assert_array_equal(read_features(path)[0], [[1.234, 2], [2.5, 3]])
+
+
+@pytest.mark.parametrize("mark", [",", " "])
+def test_names_with_underscores_are_no_numbers(tmp_path, mark):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b,label\n1,2,x\n2020_01,3,x\n".replace(",", mark))
+    with pytest.raises(ValueError, match="'2020_01' in line 3, column 'a' is not a number"):
+        read_features(path)
+
+
+def test_marks_of_missing_values_are_no_labels(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("".join(f"{i % 3},{i / 7},{'?' if i % 4 == 0 else i / 9}\n" for i in range(1, 30)))
+    with pytest.raises(ValueError, match="features are NaN"):  # the labels are in front
+        read_features(path)
+    path.write_text("1.5,1\n2.5,?\n3.5,2\n4.5,1\n5.5,2\n")
+    with pytest.raises(ValueError, match="sample 2 has no label"):
+        read_features(path)
+    path.write_text("1.5,NA\n2.5,EU\n3.5,NA\n")  # a name beside other names
+    assert read_features(path)[1].tolist() == ["NA", "EU", "NA"]
+
+
+def test_zstd_is_named(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"\x28\xb5\x2f\xfd\0\0rows")
+    with pytest.raises(ValueError, match="packed by zstd"):
+        read_features(tmp_path / "a.csv")
+
+
 def test_first_sample_is_not_taken_for_a_header(tmp_path):
     path = tmp_path / "small.csv"
     path.write_text("0,1\n5,2\n6,1\n")

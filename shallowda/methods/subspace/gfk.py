@@ -41,7 +41,7 @@ class GFK(SubspaceAdapter):
     n_components : int, "auto" or None, default=None
         Dimension k of the subspaces; the embedding has 2k. None: 30, but at most half the features. "auto": the
         smallest one at which the paper's subspace disagreement measure reaches 1, at most half the features; it suits
-        features without a dominating direction. Capped at the rank of either domain, a number with a warning.
+        features without a dominating direction. Capped at the rank of either domain; a number above it is warned of.
     source_basis : {"pca", "pls"}, default="pca"
         "pls": partial least squares directions of the source, which need its class labels (GFK(PLS, PCA) of the paper).
     backend : {"auto", "numpy", "cupy"}, default="auto"

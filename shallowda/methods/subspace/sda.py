@@ -43,8 +43,8 @@ class SDA(AlignedSubspaces):
     n_components : int, "auto" or None, default=None
         Dimension of the subspaces. None: 30, but at most half the features. "auto": the smallest one at which the
         subspace disagreement measure (Gong et al., CVPR 2012) reaches 1, at most half the features; it suits features
-        without a dominating direction. Capped at the rank of either domain, a number with a warning, so that no
-        variance that is divided by is zero.
+        without a dominating direction. Capped at the rank of either domain, so that no variance that is divided by
+        is zero; a number above it is warned of.
     exact : bool, default=False
         False: the composition of the paper. Its scaling comes after the rotation, where coordinates are those of the
         target, but divides by variances of the source's directions, so the variances of the mapped source are the

@@ -32,7 +32,7 @@ class SubspaceAlignment(AlignedSubspaces):
         Dimension of the subspaces. None: 30, but at most half the features. "auto": the smallest one at which the
         subspace disagreement measure (Gong et al., CVPR 2012) reaches 1, at most half the features; it suits features
         without a dominating direction. With all dimensions nothing would be aligned but the means, which is warned
-        about. Capped at the rank of either domain, a number with a warning.
+        about. Capped at the rank of either domain; a number above it is warned of.
     backend : {"auto", "numpy", "cupy"}, default="auto"
         Where to compute; see `TCAEstimator`.
     estimator : classifier, optional
