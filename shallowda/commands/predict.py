@@ -78,7 +78,7 @@ def predict(
         **asked,
     )
     if table.unused:
-        common.say_unused(fitted.label_name_in_, file)
+        common.say_unused(table.unused, file)
     common.check_dropped(drop, table.columns)
     common.check_used("--features", chosen, table.features)
     truth = predictions.read_truth(table.y, None if regresses else fitted.classes_)

@@ -31,6 +31,8 @@ def replacing(path: str | os.PathLike, *, suffix: str = "") -> Iterator[Path]:
     ------
     FileNotFoundError
         If there is no folder to write to; it is named.
+    IsADirectoryError
+        If `path` is a folder itself.
 
     Yields
     ------
@@ -40,6 +42,8 @@ def replacing(path: str | os.PathLike, *, suffix: str = "") -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "There is no such folder to write to", str(target.parent))
+    if target.is_dir():  # os.replace would say so too, after the work, and would name the scratch file
+        raise IsADirectoryError(errno.EISDIR, "This is a folder, and a file is to be written", str(target))
     try:
         old = target.stat()
     except FileNotFoundError:

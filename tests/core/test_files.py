@@ -1,6 +1,7 @@
 """Files that replace others: permissions, links, and what is left behind."""
 
 import os
+import re
 import stat
 import sys
 
@@ -148,3 +149,12 @@ def test_what_fails_leaves_everything_as_it_was(path):
         fail()
     assert path.read_text() == "old"
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_folder_is_named_before_anything_is_written(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    told = pytest.raises(IsADirectoryError, match=rf"This is a folder, .*: '{re.escape(str(folder))}'$")
+    with told, replacing(folder):
+        pytest.fail("the work was done")
+    assert os.listdir(tmp_path) == ["folder"]

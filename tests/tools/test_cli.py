@@ -994,6 +994,9 @@ def test_a_model_knows_its_column_of_labels(files, invoke):
     assert again.stdout == done.stdout
     for told in (done, again):
         assert "Note: 'kind' of labelled.csv is not used. (--evaluate kind compares" in told.stderr
+    np.savez("both.npz", x=XS, y=CODES, xt=XT, yt=TRUE)  # where the array of the target's labels has another name
+    told = invoke("predict", "m.skops", "both.npz")
+    assert "Note: 'yt' of both.npz is not used. (--evaluate yt compares" in told.stderr
     told = invoke("predict", "m.skops", "labelled.csv", "--drop", "who", "--evaluate", "kind")
     assert "Note:" not in told.stderr
     assert "Accuracy: " in told.stderr
