@@ -123,9 +123,12 @@ def split(model: Any) -> tuple[Any, Any, dict[str, Any]]:
     (_, columns), *rest = model.steps
     fitted = rest[0][1] if len(rest) == 1 else Pipeline(rest)
     chosen = {name: (inner, places) for name, inner, places in columns.transformers_}
-    if not set(chosen) <= {"numbers", "categories", "remainder"}:
+    by_place = all(
+        isinstance(part, list) and all(isinstance(place, int) for place in part) for _, part in chosen.values()
+    )
+    if not (by_place and set(chosen) <= {"numbers", "categories", "remainder"}):
         return None, model, {}  # not made here
-    places = list(map(int, chosen["categories"][1])) if "categories" in chosen else []
+    places = chosen["categories"][1] if "categories" in chosen else []
     names = getattr(columns, "feature_names_in_", None)
     text = places if names is None else [str(names[place]) for place in places]
     steps = [step for inner, _ in chosen.values() for _, step in getattr(inner, "steps", ())]

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
@@ -31,13 +32,13 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline as make_plain_pipeline
-from sklearn.preprocessing import Normalizer, OneHotEncoder
+from sklearn.preprocessing import Normalizer, OneHotEncoder, StandardScaler
 from typer.testing import CliRunner
 
 import shallowda
 from shallowda import ARTL, CORAL, JDA, KMM, all_methods, make_pipeline, pack_domains
 from shallowda.cli import app
-from shallowda.commands.columns import encode
+from shallowda.commands.columns import encode, split
 from shallowda.datasets._text import Text
 from shallowda.datasets.tables import match_features, read_table
 
@@ -512,6 +513,13 @@ def test_missing_values_and_categories(raw, invoke, chosen):
     rows = table(Path("t.csv").read_text())
     write_csv(raw / "new.csv", ["month", "colour", *NAMES], [["7", "pink", *[row[n] for n in NAMES]] for row in rows])
     assert invoke("predict", "m.skops", "new.csv").exit_code == 0
+
+
+def test_columns_of_a_pipeline_of_the_users_own_are_left_to_it():
+    table = pd.DataFrame({"age": [1.0, 2.0, 3.0, 4.0], "colour": ["red", "blue", "red", "blue"]})
+    columns = ColumnTransformer([("numbers", StandardScaler(), ["age"]), ("categories", OneHotEncoder(), ["colour"])])
+    model = make_plain_pipeline(columns, LogisticRegression()).fit(table, [0, 1, 0, 1])
+    assert split(model) == (None, model, {})
 
 
 def test_labels_of_the_target_do_not_leak_into_columns(raw, invoke):
