@@ -13,9 +13,9 @@ from shallowda.kernels import device
 ARCHITECTURES = (75, 80, 90, 100, 120)
 #: Two blocks of 256 threads share the 64 Ki registers of a multiprocessor; 48 KiB is what every device gives a block.
 REGISTERS, SHARED = 128, 48 * 1024
-#: Bytes of a thread that may wait in local memory. Releases of the compiler differ by a few registers: of 130 variants
-#: NVRTC 12.9 spills nine, of at most 92 bytes, and nvcc 13.0 others.
-SPILLS = 96
+#: Bytes of a thread that NVRTC may leave in local memory: of 130 variants, with CuPy's options, release 12.9 spills
+#: nine, of at most 92 bytes.
+NVRTC_SPILLS = 96
 
 #: Every variant that kernels/device.py compiles: entry point and macros.
 VARIANTS = [("nearest_row", ())] + [
@@ -31,12 +31,12 @@ OTHERS = [
 CUPY_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
 
 
-def check_resources(text, what):
-    """That ptxas's report tells of hardly any spills, and of room for two blocks."""
+def check_resources(text, what, most_spills):
+    """That ptxas's report tells of no more spills, and of room for two blocks."""
     spills = [int(figure) for figure in re.findall(r"(\d+) bytes spill", text)]
     registers, shared = (int(re.search(rf"(\d+) {unit}", text)[1]) for unit in ("registers", "bytes smem"))
     assert spills, text
-    assert max(spills) <= SPILLS, (what, text)
+    assert max(spills) <= most_spills, (what, text)
     assert registers <= REGISTERS, (what, text)
     assert shared <= SHARED, (what, text)
 
@@ -50,7 +50,7 @@ def nvcc():
 
 
 @pytest.mark.slow
-def test_sources_compile_with_hardly_a_spill_for_every_architecture(nvcc, tmp_path):
+def test_sources_compile_without_spills_for_every_architecture(nvcc, tmp_path):
     jobs = [(*variant, dtype, 90) for variant in OTHERS for dtype in ("float32", "float64")]
     jobs += [(*variant, dtype, arch) for variant in FULL for dtype in ("float32", "float64") for arch in ARCHITECTURES]
     listed = subprocess.run([nvcc, "--list-gpu-code"], check=True, capture_output=True, text=True).stdout.split()
@@ -62,13 +62,13 @@ def test_sources_compile_with_hardly_a_spill_for_every_architecture(nvcc, tmp_pa
         stem = tmp_path / "_".join((entry, *macros, dtype, str(arch)))
         source = stem.with_suffix(".cu")
         source.write_text(device._source(entry))
-        options = [*device._options(dtype, *macros), f"-arch=sm_{arch}", "-ftz=true", "-cubin", "-Xptxas", "-v"]
+        options = [*device._options(dtype, *macros), f"-arch=sm_{arch}", "-cubin", "-Xptxas", "-v"]
         command = [nvcc, *options, str(source), "-o", str(stem.with_suffix(".cubin"))]
         return subprocess.run(command, check=True, capture_output=True, text=True).stderr
 
     with ThreadPoolExecutor(2) as pool:
         for job, text in zip(jobs, pool.map(report, jobs), strict=True):
-            check_resources(text, job)
+            check_resources(text, job, 0)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_the_compiler_that_cupy_uses_takes_every_variant(nvrtc, arch, dtype):
     for entry, macros in VARIANTS:
         options = (*device._options(dtype, *macros), *CUPY_OPTIONS, f"-arch=sm_{arch}", "--ptxas-options=-v")
         log = compile_with(nvrtc, device._source(entry), options)
-        check_resources(log, (entry, macros))
+        check_resources(log, (entry, macros), NVRTC_SPILLS)
 
 
 def compile_with(nvrtc, source, options):
