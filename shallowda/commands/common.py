@@ -91,7 +91,7 @@ Impute = Annotated[
     typer.Option(
         metavar="STRATEGY",
         help="Fill missing numbers by the mean, median or most_frequent of the column over both files, and missing "
-        "categories by the most frequent. Kept in the model.",
+        "categories by the most frequent. A saved model keeps it.",
     ),
 ]
 OneHot = Annotated[
@@ -99,7 +99,7 @@ OneHot = Annotated[
     typer.Option(
         metavar="COLUMN",
         help="Encode this column of categories as one column of 0 and 1 for each; may be given several times. all-text "
-        "is every column of text. Kept in the model.",
+        "is every column of text. A saved model keeps it.",
     ),
 ]
 Evaluate = Annotated[

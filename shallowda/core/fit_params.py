@@ -39,7 +39,7 @@ def params_of_source(
     source : ndarray of shape (n,), bool
         Mask of the source rows.
     params : dict
-        As they were passed to the owner. None is nothing passed.
+        As they were passed to the owner. A value of None counts as not passed.
     sample_domain : array-like of shape (n,), optional
         As it was passed to the owner; for an inner estimator that requests it.
     method : str, default="fit"

@@ -212,7 +212,9 @@ def read_table(
         If the format needs a package that is not installed.
     """
     read, path = (_read_text if str(path) == STDIN else _reader(Path(path))), Path(path)
-    wanted = _Wanted(labels, features, ids, drop, unused, width, names or (), part, option, text, missing)
+    wanted = _Wanted(
+        labels, features, ids, drop, unused, width, names or (), part, option, dict.fromkeys(text), missing
+    )
     with _told(Path("standard input") if str(path) == STDIN else path):
         table = read(path, wanted)
         table = table._replace(X=_finite(table.X, table.names, table.text, missing))

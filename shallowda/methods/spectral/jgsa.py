@@ -279,9 +279,8 @@ class JGSA(SpectralAdapter, PseudoLabelAdapter):
         labels = domains.labels[domains.source]
         codes = pseudo if domains.has_target else labels
         E, dropped = self._mmd(labels, codes, shared.target.shape[0], domains.n_classes)
-        k = min(
-            self.n_components, space.rank
-        )  # with more of them the maps of the domains would turn away from each other
+        # with more of them the maps of the domains would turn away from each other
+        k = min(self.n_components, space.rank)
         W, rho = space.solve(space.times(E, codes), k, _QUICK_TOLERANCE if quick else TOLERANCE)
         xp = namespace(W)
         if W.shape[1] == 0:
