@@ -85,8 +85,8 @@ def read_features(path: Path, features: str = "", labels: str = "", part: str = 
     Parameters
     ----------
     path : Path
-        MATLAB file (4, 5, 7.3), .npz, libsvm's text, or delimited text of numbers whose labels have a usual name, or are
-        the first or the last column, whichever looks like labels.
+        MATLAB file (4, 5, 7.3), .npz, libsvm's text, or delimited text of numbers whose labels have a usual name, or
+        are the first or the last column, whichever looks like labels.
     features, labels : str
         Names of the variables (or, of text, of the label column); empty to recognise them.
     part : {"", "src", "tar"}
